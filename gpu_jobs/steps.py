@@ -1,0 +1,52 @@
+"""The one door into the science: every kind of step is a function over local folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpu_jobs.config import JobParameters, StepKind, Target
+from gpu_jobs.reporting import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSets:
+    """Held-out data a caller brought: triggered samples carry their *right* answers, clean samples too."""
+
+    triggered: Path | None = None
+    clean: Path | None = None
+    target: Target | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepInputs:
+    """All that a step may read, and the two folders it may write.
+
+    `previous` maps a finished step's kind to the output folders of its shards, in shard order, and `results` maps it
+    to what those shards returned. `outputs` starts empty. `checkpoint` holds what an earlier attempt of this very
+    step had saved when it died, or is empty.
+    """
+
+    parameters: JobParameters
+    outputs: Path
+    checkpoint: Path
+    model: Path | None = None
+    dataset: Path | None = None
+    evaluation: EvaluationSets = EvaluationSets()
+    shard: int = 0
+    shards: int = 1
+    previous: Mapping[StepKind, tuple[Path, ...]] = field(default_factory=dict)
+    results: Mapping[StepKind, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+
+
+def run_step(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+    """Run one step and return its result, a small JSON-compatible dict; files go to `inputs.outputs`.
+
+    Raises:
+        Cancelled: the reporter said stop.
+        gpu_jobs.errors.InputError: the inputs cannot be used, whoever tries again.
+    """
+    # Imported here: torch and transformers take seconds, and a step needs only its own part of them.
+    raise NotImplementedError(kind)
