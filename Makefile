@@ -1,0 +1,55 @@
+# `make demo` shows the whole defence, `make test` and `make lint` are what CI runs. Each sets up what it needs in .venv.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+
+# The first interpreter on the PATH that is new enough; `make PYTHON=/path/to/python3` chooses another.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON     ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$python; break; }; done)
+
+# Two torch threads on two busy cores run several times slower than one, so parallelism comes from processes.
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format hooks clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(STAMPS)/demo ## The whole defence on the bundled suspect model; results in demo-out/
+	@exec $(BIN)/lustral demo --out demo-out
+
+test: $(STAMPS)/test ## Every test, against real servers that it starts and stops itself
+	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMPS)/lint ## Format, lint, types, import rules, Dockerfiles
+	@exec $(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+format: $(STAMPS)/lint ## Mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
+
+hooks: $(STAMPS)/lint ## Run the linters before every commit
+	@$(BIN)/pre-commit install
+
+clean: ## Remove the virtual environment, caches and results
+	rm -rf $(VENV) demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Each set of extras is installed once, and again when the dependencies change.
+EXTRAS_demo := demo
+EXTRAS_test := demo,test
+EXTRAS_lint := demo,test,lint
+
+$(STAMPS)/%: pyproject.toml constraints.txt | $(STAMPS)
+	@echo "Installing .[$(EXTRAS_$*)] into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --root-user-action ignore --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'
+	@touch $@
+
+$(STAMPS):
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' || { \
+		echo "Lustral needs Python 3.11 or newer, and python3 here is: $$(python3 --version 2>&1)." >&2; \
+		echo "Install a newer one and run: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir $@
