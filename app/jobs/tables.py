@@ -5,14 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 
+# SQLite numbers rows by itself only where the key is declared INTEGER.
+Serial = BigInteger().with_variant(Integer(), "sqlite")
+
 
 class JobRow(Base):
-    """A defence job. `status`: queued, running, cancelling, succeeded, failed, cancelled; it never goes backwards."""
+    """A defence job. Its status never goes backwards: queued, running, (cancelling,) succeeded | failed | cancelled.
+
+    `webhook_id` is the endpoint that was made from the job's own `webhook_url`. The two `progress_…_at` hold how long
+    ago progress was last told, so that a fast step neither floods the events nor the receivers.
+    """
 
     __tablename__ = "jobs"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -22,8 +29,10 @@ class JobRow(Base):
     stage: Mapped[str | None]
     model_id: Mapped[str]
     dataset_id: Mapped[str | None]
+    triggered_dataset_id: Mapped[str | None]
+    clean_dataset_id: Mapped[str | None]
+    target: Mapped[dict[str, Any] | None]
     parameters: Mapped[dict[str, Any]]
-    evaluation: Mapped[dict[str, Any] | None]
     job_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     webhook_id: Mapped[str | None]
     error: Mapped[dict[str, Any] | None]
@@ -31,15 +40,32 @@ class JobRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    progress_event_at: Mapped[datetime | None]
+    progress_webhook_at: Mapped[datetime | None]
+    swept_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "tenant_id", "id"), Index(None, "tenant_id", "status"))
+    __table_args__ = (
+        CheckConstraint("status IN ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')", name="status"),
+        Index(None, "tenant_id", "id"),
+        Index(None, "tenant_id", "status"),
+        Index(None, "swept_at", "finished_at"),
+    )
+
+    @property
+    def input_ids(self) -> list[str]:
+        """The models and data sets the job reads: all must be `ready` before its first step is."""
+        ids = (self.model_id, self.dataset_id, self.triggered_dataset_id, self.clean_dataset_id)
+        return [id for id in ids if id is not None]
 
 
 class StepRow(Base):
     """One claimable piece of work: a shard of a job, or the inspection of a model or data set (then `job_id` is null).
 
-    `status`: blocked (waits for `needs`), ready, running, succeeded, failed, cancelled. A step is claimed by one
-    conditional update that raises `attempt` and sets `lease_token` and `lease_expires_at` by the database's clock.
+    `status`: blocked (an earlier stage is not finished), ready, running, succeeded, failed, cancelled. The steps of one
+    `position` form a stage; a stage becomes ready when all steps of the one before it have succeeded.
+    A step is claimed by one conditional update that raises `attempt` and sets `lease_token` and `lease_expires_at` by
+    the database's clock. `ring_again_at` says when a ready step that nobody claimed is announced once more.
+    `outputs` and `checkpoint` are manifests: `{"files": [{"path", "key", "sha256", "bytes"}]}`.
     """
 
     __tablename__ = "steps"
@@ -56,6 +82,8 @@ class StepRow(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
     not_before: Mapped[datetime | None]
+    ring_again_at: Mapped[datetime | None]
+    rings: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     worker: Mapped[str | None]
@@ -68,14 +96,23 @@ class StepRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("job_id", "kind", "shard"), Index(None, "status", "lease_expires_at"), Index(None, "subject_id"))
+    __table_args__ = (
+        CheckConstraint("status IN ('blocked', 'ready', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
+        UniqueConstraint("job_id", "kind", "shard"),
+        Index(None, "status", "lease_expires_at"),
+        Index(None, "status", "ring_again_at"),
+        Index(None, "subject_id"),
+    )
 
 
 class EventRow(Base):
-    """One line of a job's history, numbered by the database; `id` is what SSE resumes from."""
+    """One line of a job's history, numbered by the database; `id` is what SSE resumes from.
+
+    Written only while the job's row is locked, so that a job's events become visible in the order of their numbers.
+    """
 
     __tablename__ = "events"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     tenant_id: Mapped[str]
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     type: Mapped[str]
@@ -86,10 +123,13 @@ class EventRow(Base):
 
 
 class OutboxRow(Base):
-    """A message that was decided together with a state change and is still to be handed to the broker."""
+    """A message that was decided together with a state change and is still to be handed to the broker.
+
+    `topic` is the name of the Celery task, `payload` its arguments: `{"queue": …, "id": …}`.
+    """
 
     __tablename__ = "outbox"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     topic: Mapped[str]
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
