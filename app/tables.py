@@ -1,0 +1,36 @@
+"""Imports every table, so that `Base.metadata` is complete."""
+
+from app.artifacts.tables import ArtifactRow
+from app.audit.tables import AuditRow
+from app.auth.tables import ApiKeyRow, TenantRow
+from app.blobs.tables import BlobReferenceRow, BlobRow
+from app.datasets.tables import DatasetRow
+from app.db import Base
+from app.idempotency.tables import IdempotencyKeyRow
+from app.jobs.tables import EventRow, JobRow, OutboxRow, StepRow
+from app.models.tables import ModelRow
+from app.uploads.tables import UploadRow
+from app.webhooks.tables import DeliveryAttemptRow, DeliveryRow, WebhookRow
+
+metadata = Base.metadata
+
+__all__ = [
+    "ApiKeyRow",
+    "ArtifactRow",
+    "AuditRow",
+    "BlobReferenceRow",
+    "BlobRow",
+    "DatasetRow",
+    "DeliveryAttemptRow",
+    "DeliveryRow",
+    "EventRow",
+    "IdempotencyKeyRow",
+    "JobRow",
+    "ModelRow",
+    "OutboxRow",
+    "StepRow",
+    "TenantRow",
+    "UploadRow",
+    "WebhookRow",
+    "metadata",
+]
