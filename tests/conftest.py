@@ -1,0 +1,92 @@
+"""What every test may ask for: real servers, each started once by the first test that needs it, and fresh room on them."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported anywhere: two threads on a busy machine run several times slower than one.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.servers.postgres import Postgres, run_postgres
+from tests.servers.seaweedfs import SeaweedFS, run_seaweedfs
+from tests.servers.valkey import Valkey, run_valkey
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> None:
+    """A key or an address in the caller's environment must not change what is tested."""
+    for name in [name for name in os.environ if name.startswith("LUSTRAL_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    with run_valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    with run_seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """SQLAlchemy URL of an empty PostgreSQL database."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def broker_url(valkey: Valkey) -> Iterator[str]:
+    """Redis URL of an empty Valkey database."""
+    with valkey.database() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(seaweedfs: SeaweedFS) -> Iterator[str]:
+    """Name of an empty bucket on `seaweedfs`."""
+    with seaweedfs.bucket() as name:
+        yield name
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where state lives: on one machine's disk, or on the servers of a production set-up. The broker is a real Valkey in both."""
+
+    name: Literal["embedded", "production"]
+    database_url: str
+    broker_url: str
+    data_dir: Path
+    s3: SeaweedFS | None = None
+    bucket: str | None = None
+
+
+@pytest.fixture(params=["embedded", "production"])
+def profile(request: pytest.FixtureRequest, tmp_path: Path, broker_url: str) -> Profile:
+    """The test runs twice: against SQLite and a folder, and against PostgreSQL and SeaweedFS."""
+    if request.param == "embedded":
+        return Profile("embedded", f"sqlite:///{tmp_path / 'lustral.db'}", broker_url, tmp_path)
+    return Profile(
+        "production",
+        request.getfixturevalue("postgres_url"),
+        broker_url,
+        tmp_path,
+        request.getfixturevalue("seaweedfs"),
+        request.getfixturevalue("bucket"),
+    )
