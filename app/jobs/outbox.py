@@ -1,0 +1,18 @@
+"""Messages that are decided together with a state change. The relay hands them to the broker after the commit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from app.jobs.plan import Queue
+from app.jobs.tables import OutboxRow
+
+Topic = Literal["run_step", "deliver_webhook"]
+
+
+def ring(session: Session, topic: Topic, queue: Queue, id: str, *, now: datetime) -> None:
+    """Ask a worker of `queue` to look at the row `id`. A bell only: ringing twice, or in vain, changes nothing."""
+    session.add(OutboxRow(topic=topic, payload={"queue": queue, "id": id}, created_at=now))
