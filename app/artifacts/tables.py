@@ -11,7 +11,10 @@ from app.db import Base
 
 
 class ArtifactRow(Base):
-    """One file of a job's outcome. `name` is its path (`report.json`, `model/model.safetensors`), `kind` what it is (report, weights, …)."""
+    """One file of a job's outcome.
+
+    `name` is its path (`report.json`, `model/model.safetensors`), `kind` what it is (report, weights, …).
+    """
 
     __tablename__ = "artifacts"
     id: Mapped[str] = mapped_column(primary_key=True)

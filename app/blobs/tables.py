@@ -11,7 +11,10 @@ from app.db import Base
 
 
 class BlobRow(Base):
-    """One stored object, found by its digest, so a tenant's equal files are kept once. `key` is its place in the object store and is never reused."""
+    """One stored object, found by its digest, so that a tenant's equal files are kept once.
+
+    `key` is its place in the object store and is never used again: deleting old bytes cannot hit new ones.
+    """
 
     __tablename__ = "blobs"
     id: Mapped[str] = mapped_column(primary_key=True)

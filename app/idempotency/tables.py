@@ -11,7 +11,10 @@ from app.db import Base
 
 
 class IdempotencyKeyRow(Base):
-    """The answer that an `Idempotency-Key` got first, committed together with what it created. `response` is encrypted: it may show a new secret."""
+    """The answer that an `Idempotency-Key` got first, committed together with what it created.
+
+    `response` is encrypted: it may show a new secret.
+    """
 
     __tablename__ = "idempotency_keys"
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)

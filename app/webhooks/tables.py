@@ -36,9 +36,10 @@ class WebhookRow(Base):
 
 
 class DeliveryRow(Base):
-    """A message owed to one endpoint. `status`: pending, succeeded, failed. `id` is the `webhook-id` header; `body` the exact bytes that are signed.
+    """A message owed to one endpoint. `status`: pending, succeeded, failed.
 
-    A worker claims it like a step: one conditional update that sets `lease_token` and `lease_expires_at`.
+    `id` is the `webhook-id` header, `body` the exact text that is signed. A worker claims it like a step: one conditional update
+    that sets `lease_token` and `lease_expires_at`.
     """
 
     __tablename__ = "webhook_deliveries"

@@ -1,0 +1,173 @@
+"""Every error a client can meet: one base class, rendered as RFC 9457 `application/problem+json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger()
+
+
+class InputFault(BaseModel):
+    """One wrong value. `pointer` is a JSON pointer into the body, or names the query parameter or header."""
+
+    pointer: str = Field(examples=["/source/files/0/path"])
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """What the body of every error looks like."""
+
+    type: str = Field(examples=["urn:lustral:problem:not-found"])
+    title: str
+    status: int
+    detail: str
+    errors: list[InputFault] | None = None
+
+
+class Problem(Exception):
+    """Base of all errors that are the client's business. `detail` says what was wrong, where, and what would be right."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    slug: ClassVar[str] = "internal-error"
+
+    def __init__(self, detail: str, *, errors: Sequence[InputFault] = (), headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        return _render(self.status, self.slug, self.title, self.detail, self.errors, self.headers)
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """This error's entry in an endpoint's OpenAPI `responses`."""
+        return {"description": cls.title, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}}
+
+
+class MalformedRequest(Problem):
+    status, title, slug = 400, "Malformed request", "malformed-request"
+
+
+class Unauthenticated(Problem):
+    status, title, slug = 401, "Unauthenticated", "unauthenticated"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(Problem):
+    status, title, slug = 403, "Forbidden", "forbidden"
+
+
+class NotFound(Problem):
+    """Unknown and foreign ids alike, so that nobody learns what others own."""
+
+    status, title, slug = 404, "Not found", "not-found"
+
+
+class Conflict(Problem):
+    status, title, slug = 409, "Conflict", "conflict"
+
+
+class PayloadTooLarge(Problem):
+    status, title, slug = 413, "Payload too large", "payload-too-large"
+
+
+class RangeNotSatisfiable(Problem):
+    status, title, slug = 416, "Range not satisfiable", "range-not-satisfiable"
+
+
+class InvalidInput(Problem):
+    """Well-formed, but it cannot be used."""
+
+    status, title, slug = 422, "Invalid input", "invalid-input"
+
+    @classmethod
+    def at(cls, pointer: str, detail: str) -> InvalidInput:
+        """One wrong value at `pointer`, such as `/source/uri`."""
+        return cls(detail, errors=[InputFault(pointer=pointer, detail=detail)])
+
+
+class NotAvailableYet(InvalidInput):
+    title, slug = "Not available yet", "not-available-yet"
+
+
+class TooManyRequests(Problem):
+    status, title, slug = 429, "Too many requests", "too-many-requests"
+
+    def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after_seconds))})
+
+
+class Unavailable(Problem):
+    status, title, slug = 503, "Service unavailable", "unavailable"
+
+
+def problem_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of an endpoint that can raise these, on top of what every authenticated endpoint can."""
+    return {kind.status: kind.schema() for kind in kinds}
+
+
+def register_error_handlers(app: FastAPI) -> None:
+    app.exception_handler(Problem)(_problem)
+    app.exception_handler(RequestValidationError)(_validation)
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(Exception)(_unexpected)
+
+
+def _problem(_request: Request, error: Problem) -> JSONResponse:
+    return error.response()
+
+
+def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
+    faults = [InputFault(pointer=_pointer(fault["loc"], error.body), detail=fault["msg"]) for fault in error.errors()]
+    if len(faults) == 1:
+        return InvalidInput(f"{faults[0].pointer or 'the body'}: {faults[0].detail}", errors=faults).response()
+    return InvalidInput(f"{len(faults)} values are wrong; `errors` lists them", errors=faults).response()
+
+
+def _http(_request: Request, error: HTTPException) -> JSONResponse:
+    title = HTTPStatus(error.status_code).phrase
+    detail = {
+        404: "There is nothing at this address.",
+        405: "This address does not answer to this method; `Allow` lists those it does.",
+    }.get(error.status_code, error.detail)
+    return _render(error.status_code, title.lower().replace(" ", "-"), title, detail, [], error.headers or {})
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("request.crashed", method=request.method, path=request.url.path, exc_info=error)
+    return Problem("Something went wrong on our side. Quote the X-Request-Id of this answer when you report it.").response()
+
+
+def _render(status: int, slug: str, title: str, detail: str, errors: Sequence[InputFault], headers: Mapping[str, str]) -> JSONResponse:
+    document = ProblemDocument(type=f"urn:lustral:problem:{slug}", title=title, status=status, detail=detail, errors=list(errors) or None)
+    return JSONResponse(document.model_dump(exclude_none=True), status, dict(headers), media_type=MEDIA_TYPE)
+
+
+def _pointer(location: Sequence[str | int], body: Any) -> str:
+    """Pydantic's location as a JSON pointer: the names it adds for the branches of a union are left out."""
+    place, *path = location
+    if place != "body":
+        return "/".join(str(part) for part in location)
+    pointer, here = "", body
+    for index, part in enumerate(path):
+        inside = (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here))
+        absent = index == len(path) - 1 and isinstance(here, dict)
+        if inside or absent:
+            pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+            here = here[part] if inside else None
+    return pointer

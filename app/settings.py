@@ -1,0 +1,71 @@
+"""What an operator decides, read from `LUSTRAL_…` environment variables and checked once, at start."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """`s3://bucket?endpoint=…` in `storage_url` names any S3; without `endpoint` it is AWS and boto3 finds its own credentials."""
+
+    model_config = SettingsConfigDict(env_prefix="LUSTRAL_", extra="ignore", frozen=True)
+
+    database_url: str = Field(description="`postgresql+psycopg://user:password@host/name` or `sqlite:////absolute/file.db`.")
+    broker_url: str = Field(description="`redis://host:6379/0`, or `redis+socket:///path` in the embedded profile.")
+    storage_url: str = Field(description="`file:///folder` or `s3://bucket?endpoint=https://host&region=name`.")
+    secret_key: SecretStr = Field(
+        min_length=32, description="Signs upload links, keys API keys and webhook secrets. Changing it makes all of them invalid."
+    )
+    public_url: str = Field("http://127.0.0.1:8000", description="Where clients reach this API; links in answers start with it.")
+
+    s3_access_key_id: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = None
+    s3_public_endpoint: str | None = Field(
+        None, description="Endpoint in links handed to clients, where it differs from the one this server uses."
+    )
+
+    lease_seconds: float = Field(60.0, gt=0, description="A step whose worker is silent for this long is given to another.")
+    heartbeat_seconds: float = Field(15.0, gt=0, description="How often a worker renews its lease.")
+    work_dir: Path | None = Field(None, description="A worker's cache and scratch folder; null: the system's temporary folder.")
+    worker_threads: int | None = Field(None, ge=1, description="Torch threads of a worker; null: the cores this process may use.")
+
+    part_size: int = Field(16 * MIB, ge=5 * MIB, description="Smallest size of an upload's parts, bytes.")
+    upload_lifetime_seconds: int = Field(24 * 3600, gt=0, description="An upload that no model or data set uses is deleted after this.")
+    link_lifetime_seconds: int = Field(900, gt=0, description="How long a download link works.")
+    max_upload_bytes: int = Field(512 * 1024 * MIB, gt=0)
+    max_stored_bytes: int | None = Field(None, description="Bytes a tenant may keep; null: no limit.")
+    max_request_bytes: int = Field(8 * MIB, gt=0, description="Largest JSON body. Upload parts are not JSON and stream to storage.")
+    max_open_uploads: int = Field(10_000, gt=0, description="Uploads a tenant may have open at once.")
+    max_running_jobs: int = Field(100, gt=0, description="Unfinished jobs a tenant may have.")
+    requests_per_second: float = Field(200.0, gt=0, description="Rate a tenant may call at, on average, on each API process.")
+    request_burst: int = Field(1000, gt=0, description="Requests a tenant may make at once before the rate counts.")
+
+    allow_private_webhooks: bool = Field(
+        False, description="Let webhooks reach loopback and private addresses: for one machine, never for a shared server."
+    )
+    log_level: str = "INFO"
+
+    @field_validator("public_url")
+    @classmethod
+    def _strip_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @property
+    def sign_key(self) -> bytes:
+        return self.secret_key.get_secret_value().encode()
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process, from its environment.
+
+    Raises:
+        pydantic.ValidationError: something required is missing or out of range; the message names the variable.
+    """
+    return Settings()  # pyright: ignore[reportCallIssue]
