@@ -26,7 +26,8 @@ class StepInputs:
 
     `previous` maps a finished step's kind to the output folders of its shards, in shard order, and `results` maps it
     to what those shards returned. `outputs` starts empty. `checkpoint` holds what an earlier attempt of this very
-    step had saved when it died, or is empty.
+    step had saved when it died, or is empty. `about` names the job for its report: `job_id`, `kind`, `model_id`,
+    `model_name`, `dataset_id`, `dataset_name`, `created_at`, each where it exists.
     """
 
     parameters: JobParameters
@@ -39,6 +40,7 @@ class StepInputs:
     shards: int = 1
     previous: Mapping[StepKind, tuple[Path, ...]] = field(default_factory=dict)
     results: Mapping[StepKind, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_step(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
