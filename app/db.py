@@ -38,7 +38,11 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UtcTimestamp, dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"), list[Any]: JSON().with_variant(JSONB(), "postgresql")}
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it from the class)
+        datetime: UtcTimestamp,
+        dict[str, Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+        list[Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+    }
 
 
 def make_engine(url: str) -> Engine:
@@ -57,13 +61,15 @@ def make_engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # IMMEDIATE: a transaction that reads and then writes must not fail half-way because another wrote in between.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # A reader takes no such lock: it sees one snapshot and keeps nobody waiting.
+        connection.exec_driver_sql("BEGIN DEFERRED" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE")
 
     return engine
 
 
-def make_session_factory(engine: Engine) -> sessionmaker[Session]:
-    return sessionmaker(engine, expire_on_commit=False)
+def make_session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[Session]:
+    """`read_only` sessions never wait for writers; on SQLite they must not write."""
+    return sessionmaker(engine.execution_options(read_only=True) if read_only else engine, expire_on_commit=False)
 
 
 def database_now(session: Session) -> datetime:
