@@ -1,0 +1,286 @@
+"""A worker's hold on a step: taken by one conditional update, kept by a heartbeat, and checked by every write.
+
+Each function is one short transaction of the caller's. `LeaseLost` means that the step is no longer this worker's: it
+stops, and nothing it did counts.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import or_, update
+from sqlalchemy.orm import Session
+
+from app.db import database_now
+from app.jobs import events, inspections, states
+from app.jobs.tables import JobRow, StepRow
+
+RETRY_AFTER = timedelta(seconds=2)
+RETRY_AT_MOST = timedelta(minutes=5)
+
+
+class LeaseLost(Exception):
+    """Another worker has the step, or nobody needs it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Proof that one worker holds one step. `attempt` counts from 1."""
+
+    step_id: str
+    job_id: str | None
+    token: str
+    attempt: int
+
+
+def claim_step(session: Session, step_id: str, *, worker: str, lease_seconds: float) -> Lease | None:
+    """Take a ready step, or None: somebody else has it, its pause is not over, or it is no longer wanted."""
+    step = session.get(StepRow, step_id, populate_existing=True)
+    if step is None or step.status != "ready":
+        return None
+    job = None
+    if step.job_id is not None:
+        job = states.lock_job(session, step.job_id)
+        if job is None or job.status not in ("queued", "running"):
+            return None
+    now = database_now(session)
+    token = secrets.token_hex(16)
+    claimed = session.execute(
+        update(StepRow)
+        .where(StepRow.id == step_id, StepRow.status == "ready", or_(StepRow.not_before.is_(None), StepRow.not_before <= now))
+        .values(
+            status="running",
+            attempt=StepRow.attempt + 1,
+            lease_token=token,
+            lease_expires_at=now + timedelta(seconds=lease_seconds),
+            ring_again_at=None,
+            rings=0,
+            worker=worker,
+            started_at=now,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    if claimed.rowcount != 1:  # type: ignore[attr-defined]
+        return None
+    session.refresh(step)
+    if job is not None:
+        states.start_job(session, job, step.kind, now=now)
+    return Lease(step.id, step.job_id, token, step.attempt)
+
+
+def renew_lease(session: Session, lease: Lease, *, lease_seconds: float) -> bool:
+    """Keep the step for `lease_seconds` more. True: its job is being cancelled, so stop and say so by `drop_step`.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    _guarded_update(session, lease, lease_expires_at=database_now(session) + timedelta(seconds=lease_seconds))
+    return _is_cancelling(session, lease)
+
+
+def save_progress(session: Session, lease: Lease, progress: dict[str, Any]) -> None:
+    """Note how far the step is: `{done, total, unit, per_second}`.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    job = _lock(session, lease)
+    _guarded_update(session, lease, progress=progress)
+    if job is not None and job.status == "running":
+        events.record_progress(session, job, finished=progress["done"] >= progress["total"], now=database_now(session))
+
+
+def save_metrics(session: Session, lease: Lease, stage: str, shard: int, values: dict[str, float]) -> None:
+    """Add measurements to the job's events.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    job = _lock(session, lease)
+    _held(session, lease)
+    if job is not None:
+        events.record(session, job, "job.metrics", {"stage": stage, "shard": shard, "values": values}, now=database_now(session))
+
+
+def save_checkpoint(session: Session, lease: Lease, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """Name the files from which a next attempt resumes. Returns the manifest that this one replaces.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    replaced = _held(session, lease).checkpoint
+    _guarded_update(session, lease, checkpoint=checkpoint)
+    return replaced
+
+
+def complete_step(session: Session, lease: Lease, *, result: dict[str, Any], outputs: dict[str, Any]) -> bool:
+    """The step is done and these outputs count. Opens the next stage, or ends the job with `result` if this was its last step.
+
+    Returns:
+        False when the job is being cancelled: then nothing counts.
+
+    Raises:
+        LeaseLost: it is no longer ours; whatever was uploaded counts for nothing.
+    """
+    job = _lock(session, lease)
+    if job is not None and job.status == "cancelling":
+        drop_step(session, lease)
+        return False
+    step = _release(session, lease, status="succeeded", result=result, outputs=outputs, error=None)
+    if job is not None:
+        states.advance_job(session, job, step.position, result=result, now=database_now(session))
+    return True
+
+
+def fail_step(session: Session, lease: Lease, error: dict[str, Any], *, final: bool) -> None:
+    """The attempt came to nothing. The step is tried again after a pause, unless `final` or its attempts are used up; then its job fails.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    job = _lock(session, lease)
+    now = database_now(session)
+    step = _held(session, lease)
+    if job is not None and job.status == "cancelling":
+        _release(session, lease, status="cancelled", error=error)
+        states.settle_cancelling(session, job, now=now)
+        return
+    if not final and step.attempt < step.max_attempts:
+        pause = min(RETRY_AFTER * 2 ** (step.attempt - 1), RETRY_AT_MOST)
+        step = _release(session, lease, status="ready", error=error, not_before=now + pause)
+        states.announce(session, step, now=now)
+        if job is not None:
+            _record_retry(session, job, step, error["detail"])
+        return
+    step = _release(session, lease, status="failed", error=error)
+    end_for_good(session, job, step, error if final else used_up(step, error["detail"]))
+
+
+def hand_back_step(session: Session, lease: Lease) -> None:
+    """This worker has to go, through no fault of the step: anyone may have it at once, and the attempt is not held against it.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    job = _lock(session, lease)
+    now = database_now(session)
+    if job is not None and job.status == "cancelling":
+        drop_step(session, lease)
+        return
+    step = _held(session, lease)
+    step = _release(session, lease, status="ready", max_attempts=step.max_attempts + 1)
+    states.announce(session, step, now=now)
+
+
+def drop_step(session: Session, lease: Lease) -> None:
+    """The worker has stopped because the job is being cancelled.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    job = _lock(session, lease)
+    _release(session, lease, status="cancelled")
+    if job is not None:
+        states.settle_cancelling(session, job, now=database_now(session))
+
+
+def expire_lease(session: Session, step_id: str) -> bool:
+    """Take a step from a worker that fell silent. False: its lease is not over, or nobody holds it."""
+    found = session.get(StepRow, step_id, populate_existing=True)
+    if found is None or found.lease_token is None:
+        return False
+    lease = Lease(found.id, found.job_id, found.lease_token, found.attempt)
+    job = _lock(session, lease)
+    now = database_now(session)
+    step = session.get(StepRow, step_id, populate_existing=True, with_for_update=True)
+    if step is None or step.status != "running" or step.lease_token != lease.token or step.lease_expires_at is None or step.lease_expires_at > now:
+        return False
+    if job is not None and job.status == "cancelling":
+        drop_step(session, lease)
+        return True
+    detail = f"The worker {step.worker} fell silent: it was killed, or lost its connection to the database."
+    error = states.problem("worker-lost", "The worker fell silent", detail)
+    if step.attempt < step.max_attempts:
+        step = _release(session, lease, status="ready", error=error)
+        states.announce(session, step, now=now)
+        if job is not None:
+            _record_retry(session, job, step, detail)
+    else:
+        step = _release(session, lease, status="failed", error=error)
+        end_for_good(session, job, step, used_up(step, detail))
+    return True
+
+
+def used_up(step: StepRow, last: str) -> dict[str, Any]:
+    """The error of a step that may not be tried again."""
+    shard = f" (part {step.shard + 1} of {step.shards})" if step.shards > 1 else ""
+    return states.problem(
+        "step-failed", "A step failed too often", f"The step {step.kind}{shard} failed {step.attempt} times. The last time: {last}"
+    )
+
+
+def end_for_good(session: Session, job: JobRow | None, step: StepRow, error: dict[str, Any]) -> None:
+    """A step is given up: its job fails, or the model or data set that it inspected is rejected."""
+    if job is not None:
+        states.fail_job(session, job, error, now=database_now(session))
+    else:
+        inspections.give_up(session, step, error)
+
+
+def _record_retry(session: Session, job: JobRow, step: StepRow, detail: str) -> None:
+    data = {"stage": step.kind, "shard": step.shard, "attempt": step.attempt, "max_attempts": step.max_attempts, "detail": detail}
+    events.record(session, job, "job.retrying", data, now=database_now(session))
+
+
+def _lock(session: Session, lease: Lease) -> JobRow | None:
+    """The job of the step, locked; None for an inspection, which has none.
+
+    Raises:
+        LeaseLost: the job was deleted.
+    """
+    if lease.job_id is None:
+        return None
+    job = states.lock_job(session, lease.job_id)
+    if job is None:
+        raise LeaseLost(lease.step_id)
+    return job
+
+
+def _held(session: Session, lease: Lease) -> StepRow:
+    step = session.get(StepRow, lease.step_id, populate_existing=True)
+    if step is None or step.lease_token != lease.token or step.status != "running":
+        raise LeaseLost(lease.step_id)
+    return step
+
+
+def _guarded_update(session: Session, lease: Lease, **values: Any) -> None:
+    session.flush()
+    updated = session.execute(
+        update(StepRow)
+        .where(StepRow.id == lease.step_id, StepRow.lease_token == lease.token, StepRow.status == "running")
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    if updated.rowcount != 1:  # type: ignore[attr-defined]
+        raise LeaseLost(lease.step_id)
+
+
+def _release(session: Session, lease: Lease, **values: Any) -> StepRow:
+    """Let go of the step in the state that `values` describe, and return it."""
+    if values["status"] != "ready":
+        values["finished_at"] = database_now(session)
+    _guarded_update(session, lease, lease_token=None, lease_expires_at=None, **values)
+    step = session.get(StepRow, lease.step_id, populate_existing=True)
+    if step is None:
+        raise LeaseLost(lease.step_id)
+    return step
+
+
+def _is_cancelling(session: Session, lease: Lease) -> bool:
+    if lease.job_id is None:
+        return False
+    job = session.get(JobRow, lease.job_id, populate_existing=True)
+    return job is not None and job.status == "cancelling"

@@ -1,0 +1,158 @@
+"""What requests and answers about jobs look like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from app.jobs.progress import attempts, stage_progress
+from app.jobs.tables import EventRow, JobRow, StepRow
+from gpu_jobs.config import JobKind, JobParameters, Target, TargetRegex
+
+JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class EvaluationRequest(BaseModel):
+    """Held-out sets to measure the model on, before and after. Without them the figures are estimated and marked so."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    triggered_dataset_id: str | None = Field(None, description="Inputs that carry the trigger, with their *right* answers.")
+    clean_dataset_id: str | None = Field(None, description="Inputs without a trigger, with their right answers.")
+    target: Target | None = Field(None, description="What an answer looks like when the attack succeeded.")
+
+    @field_validator("target")
+    @classmethod
+    def _compiles(cls, target: Target | None) -> Target | None:
+        if isinstance(target, TargetRegex):
+            try:
+                re.compile(target.regex)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from error
+        return target
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        if self.triggered_dataset_id is None and self.clean_dataset_id is None:
+            raise ValueError("name triggered_dataset_id, clean_dataset_id, or both")
+        return self
+
+
+class CreateJobRequest(BaseModel):
+    """The body of `POST /v1/jobs`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: JobKind
+    model_id: str = Field(examples=["model_019ab3…"])
+    dataset_id: str | None = Field(None, description="The data the model was tuned on. Only `evaluate` can do without it.")
+    params: JobParameters = Field(default_factory=JobParameters)
+    evaluation: EvaluationRequest | None = None
+    webhook_url: AnyHttpUrl | None = Field(
+        None, description="Hears of this job only, besides the endpoints under `/v1/webhooks`. The answer shows its `webhook_secret`, once."
+    )
+    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16, description="Up to 16 strings of your own.")
+
+
+class Progress(BaseModel):
+    """How far the stage is, over all its parts. `eta_seconds` is for the stage, not the job."""
+
+    done: int
+    total: int
+    unit: str = Field(examples=["samples"])
+    eta_seconds: int | None
+
+
+class JobError(BaseModel):
+    type: str = Field(examples=["urn:lustral:problem:input-rejected"])
+    title: str
+    detail: str
+
+
+class Evaluation(BaseModel):
+    triggered_dataset_id: str | None
+    clean_dataset_id: str | None
+    target: dict[str, Any] | None
+
+
+class JobResource(BaseModel):
+    id: str
+    object: Literal["job"] = "job"
+    kind: JobKind
+    status: JobStatus
+    stage: str | None = Field(description="The kind of step that runs, or ran last.")
+    progress: Progress | None
+    model_id: str
+    dataset_id: str | None
+    evaluation: Evaluation | None
+    params: dict[str, Any] = Field(description="Every parameter, with its default filled in.")
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int = Field(description="How often its most troublesome step was begun.")
+    error: JobError | None
+    result: dict[str, Any] | None
+
+
+class CreatedJob(JobResource):
+    webhook_secret: str | None = Field(None, description="Signs what is sent to `webhook_url`. Shown in this answer only.")
+
+
+class JobList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[JobResource]
+    has_more: bool
+    last_id: str | None
+
+
+class JobEvent(BaseModel):
+    """`type` is one of job.queued, job.started, job.stage, job.progress, job.metrics, job.retrying, job.cancelling, and the three ends."""
+
+    id: str = Field(examples=["evt_42"])
+    object: Literal["event"] = "event"
+    job_id: str
+    type: str
+    data: dict[str, Any]
+    created_at: datetime
+
+
+class JobEventList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[JobEvent]
+    has_more: bool
+    last_id: str | None
+
+
+def job_resource(job: JobRow, steps: Sequence[StepRow]) -> JobResource:
+    """The job as clients see it. steps: all steps of this job."""
+    progress = stage_progress(job.stage, steps)
+    evaluation = None
+    if job.triggered_dataset_id is not None or job.clean_dataset_id is not None:
+        evaluation = Evaluation(triggered_dataset_id=job.triggered_dataset_id, clean_dataset_id=job.clean_dataset_id, target=job.target)
+    return JobResource.model_validate(
+        {
+            **{name: getattr(job, name) for name in _SAME_NAMES},
+            "params": job.parameters,
+            "metadata": job.job_metadata,
+            "evaluation": evaluation,
+            "progress": progress,
+            "attempts": attempts(steps),
+        }
+    )
+
+
+def job_event(row: EventRow) -> JobEvent:
+    return JobEvent(id=f"evt_{row.id}", job_id=row.job_id, type=row.type, data=row.data, created_at=row.created_at)
+
+
+_SAME_NAMES = (
+    *("id", "kind", "status", "stage", "model_id", "dataset_id"),
+    *("created_at", "started_at", "finished_at", "error", "result"),
+)
