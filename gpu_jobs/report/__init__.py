@@ -1,0 +1,1 @@
+"""The report of a job: the same content as JSON for machines and as one self-contained page for people."""

@@ -1,0 +1,112 @@
+"""The report as one self-contained page: verdict first, then effect, target, evidence, suspects, data, parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from gpu_jobs.report import charts, pictures
+from gpu_jobs.report.content import Card
+
+_TITLES = {
+    "backdoored": "A backdoor was found",
+    "clean": "No backdoor was found",
+    "inconclusive": "We could not tell",
+}
+_MEASURES = (
+    ("Attack success", "attack_success_rate"),
+    ("Right on clean inputs", "clean_score"),
+    ("Right on triggered inputs", "recovered_score"),
+)
+
+
+def render_page(report: dict[str, Any], cards: Sequence[Card], trigger: Path | None) -> str:
+    """The page as HTML text; pictures and charts stand inline, nothing is loaded from elsewhere."""
+    environment = Environment(loader=PackageLoader("gpu_jobs.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.globals["percent"] = _percent
+    result, about = report["result"], report["about"]
+    return environment.get_template("page.html.j2").render(
+        about={"kind": "job", "model_name": "", **about},
+        verdict=_headline(report),
+        measures=_measures(result),
+        target=result.get("target"),
+        suspects=result.get("suspects"),
+        trigger=trigger and pictures.to_data_url(trigger.read_bytes()),
+        evidence=[(_words(name), _value(value)) for name, value in (report["evidence"] or {}).items()],
+        cards=[_card(card) for card in cards],
+        counts=[(_words(name), value) for name, value in result.get("samples", {}).items()],
+        set_aside=report["set_aside"],
+        training=charts.draw_curve(_losses(report["training"]), x_label="optimiser step", y_label="loss"),
+        about_rows=[(_words(name), value) for name, value in about.items()],
+        parameters=json.dumps(report["parameters"], indent=2),
+        inputs=[(row["path"], row["sha256"]) for row in report["inputs"]],
+        version=version("lustral"),
+    )
+
+
+def _headline(report: dict[str, Any]) -> dict[str, str]:
+    result, kind = report["result"], report["about"].get("kind", "job")
+    name = result.get("verdict", "")
+    if not name:
+        return {"name": "", "title": f"The {kind} job is done", "sentence": "This kind of job gives no verdict."}
+    suspects = result["suspects"]
+    sentence = f"Confidence {result['confidence']:.3f}. {suspects['count']} of the samples are suspect ({_percent(suspects['fraction'])})."
+    purified = result.get("purified_model")
+    if purified is not None:
+        sentence += " The purified weights are among the artifacts." if purified["changed"] else " The weights are handed back unchanged."
+    return {"name": name, "title": _TITLES[name], "sentence": sentence}
+
+
+def _measures(result: dict[str, Any]) -> dict[str, str] | None:
+    if "before" not in result and "after" not in result:
+        return None
+    before, after = result.get("before") or {}, result.get("after") or {}
+    how = (
+        "Estimated on the suspects and on samples held out of the fine-tune, because the job was given no evaluation sets."
+        if result.get("estimated")
+        else "Measured on the evaluation sets that came with the job; none of their samples was trained on."
+    )
+    return {"how": how, "chart": charts.draw_before_after([(name, before.get(key), after.get(key)) for name, key in _MEASURES])}
+
+
+def _card(card: Card) -> dict[str, Any]:
+    shown = overlay = None
+    if card.images:
+        number = card.saliency.explaining.image if card.saliency.explaining else 0
+        image = pictures.load_picture(card.images[number])
+        shown = pictures.to_data_url(pictures.to_png(image))
+        overlay = pictures.to_data_url(pictures.to_png(pictures.overlay_saliency(image, card.saliency, number)))
+    return {
+        "id": card.suspect.id,
+        "score": card.suspect.score,
+        "reasons": card.suspect.reasons,
+        "image": shown,
+        "overlay": overlay,
+        "question": card.saliency.question.replace("<image>", "").strip(),
+        "given": card.saliency.given,
+        "masked": card.saliency.answer_masked,
+        "new": card.new_answer,
+    }
+
+
+def _losses(training: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+    return [(row["step"], row["loss"]) for row in training if "step" in row and "loss" in row]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
