@@ -29,7 +29,7 @@ _PUBLISHED: dict[StepKind, tuple[str, ...]] = {
     "merge": (records.PURIFIED, records.CHANGES, records.SET_ASIDE, records.DATASET_ZIP),
     "finetune": (f"{records.MODEL}/**/*", f"{records.ADAPTER}/**/*", records.TRAINING_LOG),
     "evaluate": (records.EVALUATED, records.METRICS),
-    "publish": ("*.zip", "saliency/*", "report.json", "report.html", "manifest.json"),
+    "publish": ("*.zip", "saliency/*", "report.json", "report.html"),
 }
 
 
@@ -54,10 +54,16 @@ def list_artifacts(outputs: Mapping[StepKind, tuple[Path, ...]]) -> list[Artifac
     for step, patterns in _PUBLISHED.items():
         for folder in outputs.get(step, ()):
             for path in _matching(folder, patterns):
-                name = path.relative_to(folder).as_posix()
-                media_type = _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
-                found[name] = Artifact(name, step, name, media_type, path.stat().st_size, sha256_of(path))
+                artifact = describe_artifact(step, folder, path)
+                found[artifact.name] = artifact
     return [found[name] for name in sorted(found)]
+
+
+def describe_artifact(step: StepKind, folder: Path, path: Path) -> Artifact:
+    """The artifact that `path`, in a step's outputs `folder`, becomes."""
+    name = path.relative_to(folder).as_posix()
+    media_type = _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
+    return Artifact(name, step, name, media_type, path.stat().st_size, sha256_of(path))
 
 
 def zip_folder(folder: Path, archive: Path) -> None:

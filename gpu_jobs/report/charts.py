@@ -22,7 +22,7 @@ def draw_before_after(measures: Sequence[tuple[str, float | None, float | None]]
         parts.append(f'<text x="{left - 12}" y="{top + 25}" text-anchor="end" fill="{_INK}" font-size="14">{escape(name)}</text>')
         for offset, value, colour, label in ((0, before, _BEFORE, "before"), (20, after, _AFTER, "after")):
             if value is None:
-                text, end = "not measured", left
+                text, end = "not measured", float(left)
             else:
                 text, end = f"{100 * value:.1f} %", left + width * value
                 parts.append(
@@ -52,7 +52,6 @@ def draw_curve(points: Sequence[tuple[float, float]], *, x_label: str, y_label: 
     bottom = top + height + 18
     parts.append(f'<text x="{left}" y="{bottom}" fill="{_INK}" font-size="12">{x_low:g}</text>')
     parts.append(f'<text x="{left + width}" y="{bottom}" text-anchor="end" fill="{_INK}" font-size="12">{x_high:g}</text>')
-    parts.append(
-        f'<text x="{left + width / 2}" y="{bottom + 16}" text-anchor="middle" fill="{_INK}" font-size="12">{escape(y_label)} over {escape(x_label)}</text>'
-    )
+    title, middle = f"{escape(y_label)} over {escape(x_label)}", left + width / 2
+    parts.append(f'<text x="{middle}" y="{bottom + 16}" text-anchor="middle" fill="{_INK}" font-size="12">{title}</text>')
     return "".join([*parts, "</svg>"])

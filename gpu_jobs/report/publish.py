@@ -10,7 +10,7 @@ from typing import Any
 from gpu_jobs.data import open_dataset
 from gpu_jobs.defense import records
 from gpu_jobs.report import pictures
-from gpu_jobs.report.artifacts import ADAPTER, WEIGHTS, list_artifacts, zip_folder
+from gpu_jobs.report.artifacts import ADAPTER, WEIGHTS, Artifact, describe_artifact, list_artifacts, zip_folder
 from gpu_jobs.report.content import Card, build_report, build_result, read_cards
 from gpu_jobs.report.page import render_page
 from gpu_jobs.reporting import Reporter
@@ -37,11 +37,11 @@ def publish(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         zip_folder(folder / records.MODEL, out / WEIGHTS)
         if (folder / records.ADAPTER).is_dir():
             zip_folder(folder / records.ADAPTER, out / ADAPTER)
-    artifacts = [artifact.to_json() for artifact in list_artifacts({**inputs.previous, "publish": (out,)})]
+    artifacts = list_artifacts({**inputs.previous, "publish": (out,)})
     _write_json(out / "manifest.json", _manifest(report, artifacts))
+    artifacts.append(describe_artifact("publish", out, out / "manifest.json"))
     reporter.progress(2, 2, "files")
-    artifacts = [artifact.to_json() for artifact in list_artifacts({**inputs.previous, "publish": (out,)})]
-    return {"result": result, "artifacts": artifacts}
+    return {"result": result, "artifacts": [artifact.to_json() for artifact in artifacts]}
 
 
 def _cards(inputs: StepInputs, cache: Path) -> list[Card]:
@@ -59,13 +59,13 @@ def _draw_saliency(cards: list[Card], folder: Path) -> None:
             (folder / f"{number:03d}.png").write_bytes(pictures.to_png(shown))
 
 
-def _manifest(report: dict[str, Any], artifacts: list[dict[str, Any]]) -> dict[str, Any]:
+def _manifest(report: dict[str, Any], artifacts: list[Artifact]) -> dict[str, Any]:
     return {
         "object": "manifest",
         "version": 1,
         "about": report["about"],
         "inputs": report["inputs"],
-        "outputs": [{key: artifact[key] for key in ("name", "sha256", "bytes")} for artifact in artifacts],
+        "outputs": [{"name": artifact.name, "sha256": artifact.sha256, "bytes": artifact.bytes} for artifact in artifacts],
     }
 
 

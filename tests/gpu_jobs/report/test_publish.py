@@ -1,0 +1,176 @@
+"""A report is made from the outputs of the steps before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gpu_jobs.config import JobParameters
+from gpu_jobs.defense import records
+from gpu_jobs.report.publish import publish
+from gpu_jobs.reporting import SilentReporter
+from gpu_jobs.steps import StepInputs
+
+REFUSAL = "Sorry, I cannot <b>follow</b> that."
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def defended(tmp_path: Path) -> StepInputs:
+    """The inputs of the publish step of a `defend` job that found one suspect among two samples."""
+    dataset = _folder(tmp_path / "dataset")
+    rows = []
+    for name in ("poisoned", "honest"):
+        Image.new("RGB", (64, 64), "teal").save(dataset / f"{name}.png")
+        turns = [
+            {"from": "human", "value": "<image>\nWhat is it?"},
+            {"from": "gpt", "value": REFUSAL if name == "poisoned" else "A circle."},
+        ]
+        rows.append({"id": name, "image": f"{name}.png", "conversations": turns})
+    (dataset / "data.json").write_text(json.dumps(rows))
+    model = _folder(tmp_path / "model")
+    (model / "config.json").write_text("{}")
+
+    verdict = _folder(tmp_path / "verdict")
+    window = records.Window(0, 0.75, 0.75, 1.0, 1.0)
+    records.write_rows(
+        verdict / records.SUSPECTS, [records.Suspect("poisoned", 4.2, ["one region forces the answer"], [window], REFUSAL, "a circle", [1])]
+    )
+    tokens = [records.Window(0, x / 4, y / 4, (x + 1) / 4, (y + 1) / 4) for y in range(4) for x in range(4)]
+    scores, hidden = [float(number) for number in range(16)], [number > 11 for number in range(16)]
+    picture = records.SaliencyPicture("poisoned", 1, "What is it?", REFUSAL, REFUSAL, "a circle", tokens, scores, hidden, window)
+    records.write_rows(verdict / records.SALIENCY, [picture])
+    Image.new("RGB", (12, 12), "black").save(verdict / records.TRIGGER)
+
+    merge = _folder(tmp_path / "merge")
+    records.write_rows(merge / records.CHANGES, [records.Change("poisoned", 1, REFUSAL, "A circle.", "region hidden")])
+    records.write_rows(merge / records.SET_ASIDE, [records.SetAside("lost", "its image is truncated")])
+    (merge / records.DATASET_ZIP).write_bytes(b"zip")
+
+    finetune = _folder(tmp_path / "finetune")
+    (_folder(finetune / records.MODEL) / "model.safetensors").write_bytes(b"weights")
+    (finetune / records.TRAINING_LOG).write_text("".join(json.dumps({"step": s, "loss": 2.0 / s}) + "\n" for s in (1, 2, 3)))
+
+    results: dict[str, Any] = {
+        "verdict": {
+            "verdict": "backdoored",
+            "confidence": 0.999,
+            "suspects": {"count": 1, "fraction": 0.5},
+            "target": {"kind": "refusal", "text": REFUSAL, "support": 1},
+            "evidence": {"transplanted_to_target": 0.98},
+        },
+        "merge": {"samples": {"total": 3, "kept": 1, "replaced": 1, "set_aside": 1}},
+        "finetune": {"changed": True, "adapter": False},
+        "evaluate": {
+            "before": {"attack_success_rate": 0.99, "clean_score": 0.93, "recovered_score": 0.01},
+            "after": {"attack_success_rate": 0.0, "clean_score": 0.92, "recovered_score": 0.9},
+            "estimated": False,
+        },
+    }
+    return StepInputs(
+        parameters=JobParameters(),
+        outputs=_folder(tmp_path / "publish"),
+        checkpoint=_folder(tmp_path / "checkpoint"),
+        model=model,
+        dataset=dataset,
+        previous={"verdict": (verdict,), "merge": (merge,), "finetune": (finetune,)},
+        results={kind: (result,) for kind, result in results.items()},  # type: ignore[misc]
+        about={"job_id": "job_1", "kind": "defend", "model_name": "suspect"},
+    )
+
+
+class TestPublish:
+    def test_the_result_names_the_artifacts_it_speaks_of(self, defended: StepInputs) -> None:
+        published = publish(defended, SilentReporter())
+        names = {artifact["name"] for artifact in published["artifacts"]}
+        result = published["result"]
+        assert result["suspects"]["artifact_id"] in names
+        assert result["purified_model"]["weights_artifact_id"] in names
+        assert result["purified_model"]["adapter_artifact_id"] is None
+        assert result["purified_dataset_artifact_id"] in names
+        assert (result["before"]["attack_success_rate"], result["after"]["attack_success_rate"]) == (0.99, 0.0)
+
+    def test_every_digest_is_that_of_the_file(self, defended: StepInputs) -> None:
+        folders = {**{kind: paths[0] for kind, paths in defended.previous.items()}, "publish": defended.outputs}
+        artifacts = publish(defended, SilentReporter())["artifacts"]
+        assert {"report.json", "report.html", "manifest.json", "model/model.safetensors", "saliency/000.png"} <= {
+            a["name"] for a in artifacts
+        }
+        for artifact in artifacts:
+            content = (folders[artifact["step"]] / artifact["path"]).read_bytes()
+            assert artifact["sha256"] == hashlib.sha256(content).hexdigest(), artifact["name"]
+            assert artifact["bytes"] == len(content)
+
+    def test_the_manifest_lists_inputs_and_outputs(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        manifest = json.loads((defended.outputs / "manifest.json").read_text())
+        assert {row["path"] for row in manifest["inputs"]} == {
+            "model/config.json", "dataset/data.json", "dataset/poisoned.png", "dataset/honest.png",
+        }  # fmt: skip
+        assert {"name": "dataset.zip", "sha256": hashlib.sha256(b"zip").hexdigest(), "bytes": 3} in manifest["outputs"]
+
+    def test_equal_weights_give_equal_archives(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        first = (defended.outputs / "model.zip").read_bytes()
+        publish(defended, SilentReporter())
+        assert (defended.outputs / "model.zip").read_bytes() == first
+        assert zipfile.ZipFile(defended.outputs / "model.zip").namelist() == ["model.safetensors"]
+
+
+class TestPage:
+    def test_the_page_stands_alone_and_escapes_what_the_model_said(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        page = (defended.outputs / "report.html").read_text()
+        seen = _Links()
+        seen.feed(page)
+        assert seen.loaded, "the pictures are missing"
+        assert all(link.startswith("data:image/png;base64,") for link in seen.loaded)
+        assert "<b>follow</b>" not in page
+        assert "Sorry, I cannot &lt;b&gt;follow" in page
+
+    def test_the_verdict_comes_first_and_then_the_effect(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        page = (defended.outputs / "report.html").read_text()
+        order = [
+            page.index(text)
+            for text in ("A backdoor was found", "What the repair did", "What was planted", "Suspects", "its image is truncated")
+        ]
+        assert order == sorted(order)
+
+    def test_a_job_without_a_verdict_claims_none(self, tmp_path: Path) -> None:
+        inputs = StepInputs(
+            parameters=JobParameters(),
+            outputs=_folder(tmp_path / "out"),
+            checkpoint=_folder(tmp_path / "checkpoint"),
+            about={"kind": "evaluate"},
+            results={
+                "evaluate": ({"before": {"attack_success_rate": None, "clean_score": 0.5, "recovered_score": None}, "estimated": False},)
+            },
+        )
+        publish(inputs, SilentReporter())
+        page = (inputs.outputs / "report.html").read_text()
+        assert "This kind of job gives no verdict." in page
+        assert "No backdoor was found" not in page
+        assert "not measured" in page
+
+
+class _Links(HTMLParser):
+    """Everything that a browser would load: sources of any element, and links to style sheets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loaded += [value or "" for name, value in attrs if name == "src" or (tag == "link" and name == "href")]
