@@ -54,10 +54,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """A whole conversation to learn from, answers included."""
+    """A whole conversation to learn from, answers included.
+
+    hidden: [n] int64, indices of the vision tokens (all images in order) that are shown as `Family.hide` shows them.
+    """
 
     seen: tuple[SeenImage, ...]
     turns: tuple[Turn, ...]
+    hidden: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +138,23 @@ class Family(ABC):
         """The text before the first end-of-turn token, special tokens dropped, stripped."""
 
     @abstractmethod
-    def answer_logits(self, prompts: Sequence[Prompt], answers: Tensor) -> Tensor:
+    def answer_logits(
+        self, prompts: Sequence[Prompt], answers: Tensor, *, lengths: Sequence[int] | None = None, columns: slice = slice(None)
+    ) -> Tensor:
         """One forward over prompt + answer block, head applied to the block only.
 
-        answers: [batch, answer] int64, `tokens.mask` where unknown. Rows of different prompt length are padded with
-        attention masks, so a row's result does not depend on its neighbours.
-        Returns: [batch, answer, vocab] in the network's dtype.
+        answers: [batch, answer] int64, `tokens.mask` where unknown. Rows of different length are padded with attention
+        masks, so a row's result does not depend on its neighbours.
+        lengths: how many tokens of each row of `answers` are there at all; the logits behind them mean nothing.
+        columns: the part of the answer whose logits are wanted; the model sees all of it.
+        Returns: [batch, columns, vocab] in the network's dtype.
         """
 
     @abstractmethod
-    def loss(self, rows: Sequence[TrainingRow], generator: torch.Generator) -> Tensor:
-        """The family's own training loss (corruption included), a scalar."""
+    def loss(self, rows: Sequence[TrainingRow], generator: torch.Generator, *, answer_length: int | None = None) -> Tensor:
+        """The family's own training loss (corruption included), a scalar.
+
+        answer_length: tokens that the last answer of each row is padded to, as the family pads answers; give what
+        generation will use, or the model is asked for longer answers than it has ever seen. None: as the family's own
+        training pads a batch.
+        """

@@ -1,0 +1,1 @@
+"""The masked diffusion process: corruption and loss, sampling, likelihood."""

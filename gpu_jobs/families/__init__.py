@@ -1,0 +1,1 @@
+"""Model families behind one seam: `base` is the seam, `registry` finds the family of a checkpoint."""
