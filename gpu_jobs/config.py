@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 JobKind = Literal["scan", "purify", "finetune", "evaluate", "defend"]
 StepKind = Literal["scan", "verdict", "purify", "merge", "finetune", "evaluate", "publish"]
@@ -20,7 +20,10 @@ class GenerationParameters(Parameters):
     """How answers are generated (DiSP, arXiv:2602.22246: 32 steps, 32 tokens, one block, temperature 0)."""
 
     max_new_tokens: int | None = Field(
-        None, ge=1, le=4096, description="Tokens an answer may take; null: the longest given answer of the data set, rounded up to a whole block."
+        None,
+        ge=1,
+        le=4096,
+        description="Tokens an answer may take; null: the longest given answer of the data set, rounded up to a whole block.",
     )
     block_length: int = Field(32, ge=1, le=1024, description="Tokens denoised together before the next block starts.")
     steps_per_block: int = Field(32, ge=1, le=1024, description="Denoising steps for each block.")
@@ -50,17 +53,26 @@ class PurifyParameters(Parameters):
     reanswer: Literal["suspects", "all"] = Field(
         "suspects", description="`suspects` keeps the answer of every sample that shows no sign of poison; `all` is the published form."
     )
+    hide: Literal["window", "tokens"] = Field(
+        "window",
+        description="What is hidden: `window` fills the window of pixels that explains the given answer and falls back on the tokens; "
+        "`tokens` hides the most salient vision tokens, the published form.",
+    )
 
 
 class FinetuneParameters(Parameters):
     """How the compromised model is trained back on the purified data (DiSP: projector only, lr 1e-4, cosine, 3 % warm-up, 4 epochs)."""
 
     trainable: tuple[Literal["projector", "language_model", "vision_tower", "lora"], ...] = Field(
-        ("projector", "lora"), min_length=1, description="The parts that learn; `lora` puts an adapter on the language model's linear layers."
+        ("projector", "lora"),
+        min_length=1,
+        description="The parts that learn; `lora` puts an adapter on the language model's linear layers.",
     )
     lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapter.")
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapter, divided by its rank.")
-    learning_rate: float = Field(1e-4, gt=0.0, le=1.0)
+    learning_rate: float | None = Field(
+        None, gt=0.0, le=1.0, description="Highest rate; null: 0.5 divided by the language model's hidden size (1.2e-4 at 4096)."
+    )
     epochs: float = Field(4.0, gt=0.0, le=100.0)
     batch_size: int = Field(32, ge=1, le=4096, description="Samples behind each optimiser step.")
     warmup_ratio: float = Field(0.03, ge=0.0, lt=1.0, description="Share of the optimiser steps in which the rate rises.")
@@ -73,12 +85,20 @@ class EvaluateParameters(Parameters):
     """How answers are scored."""
 
     max_samples: int = Field(1000, ge=1, description="Samples taken from each evaluation set, the first ones in its order.")
-    held_out: float = Field(0.1, ge=0.0, le=0.5, description="Share of the data set kept out of the fine-tune for an estimate, where no evaluation set is given.")
+    held_out: float = Field(
+        0.1,
+        ge=0.0,
+        le=0.5,
+        description="Share of the data set kept out of the fine-tune for an estimate, where no evaluation set is given.",
+    )
 
 
 class JobParameters(Parameters):
     """All that a caller may choose. Every field has a default, so `{}` is a job."""
 
+    preset: Literal["default", "published"] = Field(
+        "default", description="Where unnamed parameters come from: our defaults, or DiSP as it was published."
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     batch_size: int = Field(32, ge=1, le=4096, description="Samples that go through the model together.")
     shards: int = Field(2, ge=1, le=1024, description="Parts that scan and purify are cut into, so that several workers share them.")
@@ -90,9 +110,31 @@ class JobParameters(Parameters):
     finetune: FinetuneParameters = FinetuneParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("preset") not in PRESETS:
+            return given
+        filled = dict(given)
+        for section, values in PRESETS[given["preset"]].items():
+            if isinstance(filled.setdefault(section, {}), dict):
+                filled[section] = {**values, **filled[section]}
+        return filled
+
+
+# DiSP (arXiv:2602.22246), public code: every sample is answered again, the projector alone is trained back.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "published": {
+        "purify": {"reanswer": "all", "hide": "tokens"},
+        "finetune": {"trainable": ("projector",), "learning_rate": 1e-4, "epochs": 4.0},
+    }
+}
+
 
 class TargetContains(Parameters):
-    contains: str = Field(min_length=1, max_length=2000, description="The attack succeeded when the answer contains this, whatever its case.")
+    contains: str = Field(
+        min_length=1, max_length=2000, description="The attack succeeded when the answer contains this, whatever its case."
+    )
 
 
 class TargetRegex(Parameters):

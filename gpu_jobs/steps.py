@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gpu_jobs.config import JobParameters, StepKind, Target
@@ -27,7 +29,8 @@ class StepInputs:
     `previous` maps a finished step's kind to the output folders of its shards, in shard order, and `results` maps it
     to what those shards returned. `outputs` starts empty. `checkpoint` holds what an earlier attempt of this very
     step had saved when it died, or is empty. `about` names the job for its report: `job_id`, `kind`, `model_id`,
-    `model_name`, `dataset_id`, `dataset_name`, `created_at`, each where it exists.
+    `model_name`, `dataset_id`, `dataset_name`, `created_at`, each where it exists. `scratch` is an empty folder that
+    `run_step` makes and removes.
     """
 
     parameters: JobParameters
@@ -41,6 +44,21 @@ class StepInputs:
     previous: Mapping[StepKind, tuple[Path, ...]] = field(default_factory=dict)
     results: Mapping[StepKind, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
+    scratch: Path = Path()
+
+
+Step = Callable[[StepInputs, Reporter], dict[str, Any]]
+
+# What each step writes is listed in `gpu_jobs/defense/records.py`, what it returns in its function's docstring.
+STEPS: Mapping[StepKind, tuple[str, str]] = {
+    "scan": ("gpu_jobs.defense.scan", "scan"),
+    "verdict": ("gpu_jobs.defense.verdict", "judge"),
+    "purify": ("gpu_jobs.defense.purify", "purify"),
+    "merge": ("gpu_jobs.defense.merge", "merge"),
+    "finetune": ("gpu_jobs.defense.finetune", "finetune"),
+    "evaluate": ("gpu_jobs.defense.evaluate", "evaluate"),
+    "publish": ("gpu_jobs.report.publish", "publish"),
+}
 
 
 def run_step(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
@@ -51,4 +69,7 @@ def run_step(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str
         gpu_jobs.errors.InputError: the inputs cannot be used, whoever tries again.
     """
     # Imported here: torch and transformers take seconds, and a step needs only its own part of them.
-    raise NotImplementedError(kind)
+    module, function = STEPS[kind]
+    run: Step = getattr(import_module(module), function)
+    with TemporaryDirectory(prefix="lustral-") as scratch:
+        return run(replace(inputs, scratch=Path(scratch)), reporter)

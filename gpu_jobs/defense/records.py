@@ -65,18 +65,14 @@ class TurnEvidence(Record):
     turn: index into the sample's turns.
     plain, masked, blind: log-likelihood with nothing hidden, with the salient vision tokens hidden, with all of them hidden.
     hidden: the salient vision tokens, as indices into the prompt's vision tokens, ascending.
-    answer_plain, answer_masked: what the model itself answers, with nothing and with the salient vision tokens hidden.
     """
 
     turn: int
-    question: str
     given: str
     plain: float
     masked: float
     blind: float
     hidden: list[int]
-    answer_plain: str
-    answer_masked: str
 
 
 @dataclass(frozen=True, slots=True)

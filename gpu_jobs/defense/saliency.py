@@ -59,7 +59,7 @@ def fisher_jacobian(
     for number in range(len(sums)):
         gradients = torch.autograd.grad(sums[number], leaves, retain_graph=number + 1 < len(sums))
         for square, gradient, prompt, move in zip(squares, gradients, prompts, moves, strict=True):
-            square += (gradient[prompt.vision].double() * move).sum(dim=-1).square().cpu()
+            square.add_((gradient[prompt.vision].double() * move).sum(dim=-1).square().cpu())
     return [0.5 * square / len(sums) for square in squares]
 
 

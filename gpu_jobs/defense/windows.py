@@ -7,11 +7,14 @@ hiding outputs does not always hide it. Ours; measured in docs/method.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from gpu_jobs.defense.records import Window
+
+Item = TypeVar("Item")
 
 # A quarter of each side: the largest local trigger in common use (30 of 336 pixels, 20 of 224, 3 of 32, 12 of 64) fits.
 SIDE = 0.25
@@ -62,6 +65,6 @@ def box(image: Image.Image, window: Window) -> tuple[int, int, int, int]:
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def replaced(images: Sequence[Image.Image], number: int, image: Image.Image) -> list[Image.Image]:
-    """The images with one of them exchanged."""
-    return [image if index == number else other for index, other in enumerate(images)]
+def replaced(items: Sequence[Item], number: int, item: Item) -> list[Item]:
+    """The items with one of them exchanged."""
+    return [item if index == number else other for index, other in enumerate(items)]
