@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gpu_jobs.data.formats.container import MAX_ROW_BYTES, Candidate, Container, Edit, Row
 from gpu_jobs.data.formats.conversations import CONVERSATION_KEYS
-from gpu_jobs.data.formats.json_text import dump_row, parse_json
+from gpu_jobs.data.json_text import dump_row, parse_json
 
 
 class JsonLines(Container):

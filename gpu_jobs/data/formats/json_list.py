@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_jobs.data.formats.container import Candidate, Container, Edit, Row
-from gpu_jobs.data.formats.json_text import dump_row, parse_json
+from gpu_jobs.data.json_text import dump_row, parse_json
 from gpu_jobs.errors import InputError
 
 

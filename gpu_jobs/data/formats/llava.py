@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from gpu_jobs.data.formats.json_text import dump_row
+from gpu_jobs.data.json_text import dump_row
 from gpu_jobs.data.samples import Role, Sample
 
 _SPEAKERS: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt"}
