@@ -1,0 +1,48 @@
+"""What can go wrong between a client and its server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+
+class ApiError(Exception):
+    """The server said no. `problem` is its RFC 9457 document; `str()` is the text for people."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self.request_id = response.headers.get("x-request-id")
+        self.problem = _problem(response)
+        faults = [f"  {fault['pointer'] or '/'}: {fault['detail']}" for fault in self.problem.get("errors") or []]
+        super().__init__("\n".join([f"{self.problem.get('title')}: {self.problem.get('detail')}", *(faults if len(faults) > 1 else [])]))
+
+
+class Rejected(Exception):
+    """A model or data set was handed in whole, and inspection found that it cannot be used. `resource["findings"]` says why."""
+
+    def __init__(self, resource: dict[str, Any]) -> None:
+        self.resource = resource
+        findings = "\n".join(f"  {_finding(finding)}" for finding in resource["findings"])
+        super().__init__(f"{resource['object']} {resource['name']!r} was rejected:\n{findings}")
+
+
+class CorruptDownload(Exception):
+    """The bytes that arrived are not those that the server announced. The file was not kept."""
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        return document
+    return {"title": f"HTTP {response.status_code}", "detail": response.text[:500] or response.reason_phrase}
+
+
+def _finding(finding: Any) -> str:
+    if isinstance(finding, dict):
+        place = finding.get("path") or finding.get("pointer") or finding.get("row")
+        return f"{place}: {finding.get('detail')}" if place else str(finding.get("detail", finding))
+    return str(finding)

@@ -1,0 +1,158 @@
+"""One class with one method for each thing a client does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import httpx
+
+from app.client import files
+from app.client.errors import Rejected
+from app.client.events import follow_events
+from app.client.transport import Transport
+
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
+Noun = Literal["models", "datasets"]
+
+
+def _ignore(_: object) -> None:
+    """For callers that watch nothing."""
+
+
+class Lustral:
+    """A client of one server, with one key. Resources are the JSON documents of the API, as dicts."""
+
+    def __init__(self, server: str, api_key: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.server = server.rstrip("/")
+        self._transport = Transport(self.server, api_key, transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.close()
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any) -> dict[str, Any]:
+        """Any call that has no method of its own here.
+
+        Raises:
+            app.client.errors.ApiError: the server refused.
+            httpx.TransportError: it could not be reached.
+        """
+        return self._transport.call(method, path, body, **query)
+
+    def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """All entries of a list, page by page."""
+        after = None
+        while True:
+            page = self.call("GET", path, limit=100, after=after, **query)
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            after = page["last_id"]
+
+    # -- models and data sets ------------------------------------------------------------------------------------------
+
+    def register_model(self, source: str | Path, *, name: str | None = None, advance: files.Advance = _ignore) -> dict[str, Any]:
+        """A usable model out of a folder, an `s3://` or `hf://` address, or the id of one that is registered.
+
+        advance: told how many bytes were just uploaded.
+
+        Raises:
+            Rejected: inspection found that it cannot be used.
+            FileNotFoundError: there is no such folder.
+        """
+        return self._register("models", "model_", source, name, advance)
+
+    def register_dataset(self, source: str | Path, *, name: str | None = None, advance: files.Advance = _ignore) -> dict[str, Any]:
+        """A usable data set, as `register_model`; a single file (JSON, JSONL, Parquet, tar, zip) will do as well."""
+        return self._register("datasets", "dset_", source, name, advance)
+
+    def register_artifact(self, noun: Noun, artifact_id: str, name: str) -> dict[str, Any]:
+        """A model or data set made of what a job left behind."""
+        return self._create_and_inspect(noun, name, {"type": "artifact", "artifact_id": artifact_id})
+
+    def _register(self, noun: Noun, prefix: str, source: str | Path, name: str | None, advance: files.Advance) -> dict[str, Any]:
+        text = str(source)
+        if text.startswith(prefix) and not Path(text).exists():
+            return self._inspected(self.call("GET", f"/v1/{noun}/{text}"))
+        if text.startswith("s3://"):
+            return self._create_and_inspect(noun, name or text, {"type": "s3", "uri": text})
+        if text.startswith("hf://"):
+            repository, _, revision = text.removeprefix("hf://").partition("@")
+            return self._create_and_inspect(
+                noun, name or repository, {"type": "huggingface", "repo_id": repository, "revision": revision or "main"}
+            )
+        path = Path(source)
+        return self._create_and_inspect(noun, name or path.resolve().name, {"type": "upload", "files": self._upload(noun, path, advance)})
+
+    def _upload(self, noun: Noun, path: Path, advance: files.Advance) -> list[dict[str, str]]:
+        if path.is_file():
+            return [{"path": path.name, "upload_id": files.upload_file(self._transport, path, advance)}]
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path} does not exist")
+        if noun == "models":
+            return files.upload_folder(self._transport, path, advance)
+        with files.zipped(path) as archive:
+            return [{"path": archive.name, "upload_id": files.upload_file(self._transport, archive, advance)}]
+
+    def _create_and_inspect(self, noun: Noun, name: str, source: dict[str, Any]) -> dict[str, Any]:
+        return self._inspected(self.call("POST", f"/v1/{noun}", {"name": name, "source": source}))
+
+    def _inspected(self, resource: dict[str, Any]) -> dict[str, Any]:
+        noun = "models" if resource["object"] == "model" else "datasets"
+        wait = 0.1
+        while resource["status"] == "inspecting":
+            time.sleep(wait)
+            wait = min(1.0, wait * 1.5)
+            resource = self.call("GET", f"/v1/{noun}/{resource['id']}")
+        if resource["status"] == "rejected":
+            raise Rejected(resource)
+        return resource
+
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    def create_job(self, kind: str, *, model_id: str, dataset_id: str | None = None, **options: Any) -> dict[str, Any]:
+        """Start a job. options: `params`, `evaluation`, `webhook_url`, `metadata`, as the API takes them; None is left out."""
+        body = {"kind": kind, "model_id": model_id, "dataset_id": dataset_id, **options}
+        return self.call("POST", "/v1/jobs", {name: value for name, value in body.items() if value is not None})
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self.call("GET", f"/v1/jobs/{job_id}")
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        return self.call("POST", f"/v1/jobs/{job_id}/cancel")
+
+    def events(self, job_id: str, *, after: str | None = None) -> Iterator[dict[str, Any]]:
+        """Every event of the job, as it happens; ends when the job does. Survives lost connections."""
+        return follow_events(self._transport, job_id, after)
+
+    def wait(self, job_id: str, watch: Callable[[dict[str, Any]], object] = _ignore) -> dict[str, Any]:
+        """The finished job. watch: called with each of its events."""
+        for event in self.events(job_id):
+            watch(event)
+        return self.job(job_id)
+
+    def report(self, job_id: str, media_type: str = "application/json") -> str:
+        """The report as `application/json`, `text/html` or `application/sarif+json`."""
+        return self._transport.text(f"/v1/jobs/{job_id}/report", media_type)
+
+    # -- artifacts -----------------------------------------------------------------------------------------------------
+
+    def artifacts(self, job_id: str) -> list[dict[str, Any]]:
+        return list(self.pages(f"/v1/jobs/{job_id}/artifacts"))
+
+    def download(self, artifact: dict[str, Any], folder: Path) -> Path:
+        """Write an artifact into `folder` under its own name, its digest checked.
+
+        Raises:
+            CorruptDownload: what arrived is not what the server announced.
+            ValueError: its name leads out of the folder.
+        """
+        target = folder / artifact["name"]
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"the artifact's name {artifact['name']!r} leads out of {folder}")
+        return files.download(self._transport, artifact, target)
