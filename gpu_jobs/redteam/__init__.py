@@ -1,0 +1,1 @@
+"""What the benchmarks attack with: triggers, targets, and the poisoning of training sets."""
