@@ -72,7 +72,7 @@ def record_inspection(session: Session, step: StepRow, inspection: Inspection) -
 
 def give_up(session: Session, step: StepRow, error: dict[str, Any]) -> None:
     """The inspection itself failed too often: what could not be examined is not used."""
-    findings = [{"severity": "error", "code": "inspection-failed", "message": error["detail"]}]
+    findings = [{"severity": "error", "code": "inspection-failed", "detail": error["detail"]}]
     record_inspection(session, step, Inspection(accepted=False, findings=findings))
 
 
@@ -92,7 +92,7 @@ def unusable_input(id: str, subject: ModelRow | DatasetRow | None) -> dict[str, 
     noun = "model" if id.startswith("model_") else "data set"
     if subject is None:
         return states.problem("input-deleted", "An input was deleted", f"The {noun} {id} was deleted before the job began.")
-    first = next((finding["message"] for finding in subject.findings if "message" in finding), "its `findings` say why")
+    first = next((finding["detail"] for finding in subject.findings if finding.get("severity") == "error"), "its `findings` say why")
     return states.problem("input-rejected", "An input was rejected", f"The {noun} {id} was rejected by its inspection: {first}")
 
 

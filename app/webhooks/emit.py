@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -15,6 +15,8 @@ from app.jobs.outbox import ring
 from app.webhooks.tables import DeliveryRow, WebhookRow
 
 BODY_LIMIT = 20_000
+# The bell may be lost; a message that nobody took up is announced again after this.
+RING_AGAIN_AFTER = timedelta(minutes=1)
 # Told only to those who name it: a running job has something to say every few seconds.
 OPT_IN = frozenset({"job.progress"})
 
@@ -40,12 +42,24 @@ def owe(session: Session, endpoint: WebhookRow, *, type: str, data: dict[str, An
         event_type=type,
         body=_body(type, data, now),
         status="pending",
-        next_attempt_at=now,
+        attempts=0,
         created_at=now,
     )
     session.add(delivery)
-    ring(session, "deliver_webhook", "io", delivery.id, now=now)
+    attempt_now(session, delivery, now=now)
     return delivery
+
+
+def attempt_now(session: Session, delivery: DeliveryRow, *, now: datetime) -> None:
+    """Have a message handed over (again) as soon as a worker is free, whatever became of it before."""
+    delivery.status, delivery.next_attempt_at, delivery.finished_at = "pending", now, None
+    announce_delivery(session, delivery, now=now)
+
+
+def announce_delivery(session: Session, delivery: DeliveryRow, *, now: datetime) -> None:
+    """Ring for a message that is due."""
+    ring(session, "deliver_webhook", "io", delivery.id, now=now)
+    delivery.ring_again_at = now + RING_AGAIN_AFTER
 
 
 def wants(events: Sequence[str], type: str) -> bool:

@@ -51,12 +51,13 @@ class DeliveryRow(Base):
     status: Mapped[str]
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime | None]
+    ring_again_at: Mapped[datetime | None]
     lease_token: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "webhook_id", "id"), Index(None, "status", "next_attempt_at"))
+    __table_args__ = (Index(None, "webhook_id", "id"), Index(None, "status", "ring_again_at"))
 
 
 class DeliveryAttemptRow(Base):

@@ -1,0 +1,44 @@
+"""Inspection steps: look at an upload before anything else touches it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app.jobs.inspections import Inspection
+from gpu_jobs.errors import InputError
+from gpu_jobs.inspection.findings import Finding
+from workers.context import Context
+from workers.outputs import upload_folder
+from workers.staging import stage_files
+from workers.work import InspectionWork
+
+
+def inspect(context: Context, work: InspectionWork, kind: str, folder: Path, attempt: int) -> Inspection:
+    """Stage the upload and examine it. Whatever is wrong with it becomes a finding, never an exception."""
+    try:
+        subject = stage_files(context.store, context.cache, work.files, folder / "subject")
+    except InputError as refusal:
+        finding = Finding(severity="error", code="bad_archive", detail=str(refusal))
+        return Inspection(accepted=False, findings=[finding.model_dump(mode="json")])
+    return _inspect_model(subject) if kind == "inspect_model" else _inspect_dataset(context, work, subject, folder / "thumbnails", attempt)
+
+
+def _inspect_model(folder: Path) -> Inspection:
+    from gpu_jobs.inspection.models import inspect_model
+
+    found = inspect_model(folder)
+    return _inspection(not found.rejected, found.model_dump(mode="json"))
+
+
+def _inspect_dataset(context: Context, work: InspectionWork, folder: Path, thumbnails: Path, attempt: int) -> Inspection:
+    from gpu_jobs.inspection.datasets import inspect_dataset
+
+    found = inspect_dataset(folder, thumbnails)
+    facts = found.model_dump(mode="json")
+    facts["thumbnails"] = upload_folder(context.store, thumbnails, f"{work.prefix}/attempts/{attempt}")
+    return _inspection(not found.rejected, facts)
+
+
+def _inspection(accepted: bool, facts: dict[str, Any]) -> Inspection:
+    return Inspection(accepted=accepted, findings=facts.pop("findings"), facts=facts)

@@ -1,0 +1,113 @@
+"""One step from claim to completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from app.jobs.inspections import record_inspection
+from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step
+from app.jobs.states import problem
+from app.jobs.tables import StepRow
+from gpu_jobs import steps
+from gpu_jobs.config import StepKind
+from gpu_jobs.errors import InputError
+from gpu_jobs.reporting import Reporter
+from gpu_jobs.steps import StepInputs
+from workers.checkpoints import Checkpoints, delete_quietly
+from workers.context import Context
+from workers.heartbeat import Heartbeat, Stop
+from workers.inspection import inspect
+from workers.outputs import upload_folder
+from workers.publish import publish_job
+from workers.reporter import StepReporter
+from workers.staging import stage_step
+from workers.work import load_inspection, load_work
+
+log = structlog.get_logger()
+
+RunStep = Callable[[StepKind, StepInputs, Reporter], dict[str, Any]]
+
+
+def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None:
+    """Claim the step and see it through, or do nothing if it is not to be had. Never raises for what a step does wrong.
+
+    run_step: stands in for `gpu_jobs.steps.run_step`.
+    """
+    settings = context.settings
+    with context.sessions.begin() as session:
+        lease = claim_step(session, step_id, worker=context.worker, lease_seconds=settings.lease_seconds)
+    if lease is None:
+        return
+    with (
+        structlog.contextvars.bound_contextvars(step_id=step_id, job_id=lease.job_id, attempt=lease.attempt),
+        Heartbeat(context.sessions, lease, lease_seconds=settings.lease_seconds, every=settings.heartbeat_seconds) as heartbeat,
+        context.scratch(f"{step_id}-{lease.attempt}") as folder,
+    ):
+        log.info("step.claimed")
+        try:
+            if lease.job_id is None:
+                _inspect(context, lease, folder)
+            else:
+                _run_step(context, lease, heartbeat, folder, run_step or steps.run_step)
+            log.info("step.finished")
+        except LeaseLost:
+            log.warning("step.lease_lost")
+        except Exception as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
+            _end_early(context, lease, heartbeat, error)
+
+
+def _inspect(context: Context, lease: Lease, folder: Path) -> None:
+    with context.sessions() as session:
+        work, kind = load_inspection(session, lease), session.get_one(StepRow, lease.step_id).kind
+    found = inspect(context, work, kind, folder, lease.attempt)
+    with context.sessions.begin() as session:
+        complete_step(session, lease, result={"accepted": found.accepted}, outputs={"files": found.facts.get("thumbnails", [])})
+        record_inspection(session, session.get_one(StepRow, lease.step_id), found)
+
+
+def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path, run_step: RunStep) -> None:
+    with context.sessions() as session:
+        work = load_work(session, lease)
+    checkpoints = Checkpoints(context, lease, folder / "checkpoint", f"{work.prefix}/checkpoints", work.checkpoint)
+    reporter = StepReporter(context.sessions, lease, heartbeat, checkpoints, stage=work.kind, shard=work.shard)
+    inputs = stage_step(context, work, folder, check=reporter.check)
+    result = run_step(work.kind, inputs, reporter)
+    prefix = f"{work.prefix}/attempts/{lease.attempt}"
+    files = upload_folder(context.store, inputs.outputs, prefix, cache=context.cache, before_each=reporter.check)
+    with context.sessions.begin() as session:
+        if work.kind == "publish":
+            publish_job(session, lease, work, result, files)
+        else:
+            complete_step(session, lease, result=result, outputs={"files": files})
+    delete_quietly(context.store, checkpoints.keys)
+
+
+def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: Exception) -> None:
+    """Write down why the attempt came to nothing. If even that fails, the lease runs out and the reaper does it."""
+    stop = heartbeat.stop
+    if stop is Stop.LEASE_LOST:
+        log.warning("step.lease_lost")
+        return
+    with suppress(LeaseLost), context.sessions.begin() as session:
+        if isinstance(error, InputError):
+            log.info("step.input_refused", detail=str(error))
+            fail_step(session, lease, problem("input-refused", "An input cannot be used", str(error)), final=True)
+        elif stop is Stop.SHUTDOWN:
+            log.info("step.handed_back")
+            hand_back_step(session, lease)
+        elif stop is Stop.CANCELLED:
+            log.info("step.cancelled")
+            drop_step(session, lease)
+        else:
+            log.error("step.failed", exc_info=error)
+            fail_step(session, lease, problem("step-error", "A step failed", _describe(error, context)), final=False)
+
+
+def _describe(error: Exception, context: Context) -> str:
+    """The error for its owner to read: short, and without this machine's folders."""
+    return f"{type(error).__name__}: {error}".replace(f"{context.work}/", "")[:1000]

@@ -1,0 +1,143 @@
+"""All that a claimed step needs to know, read from the database in one go, so that no transaction stays open while it runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.datasets.tables import DatasetRow
+from app.jobs.inspections import find_input
+from app.jobs.leases import Lease, LeaseLost
+from app.jobs.tables import JobRow, StepRow
+from app.models.tables import ModelRow
+from gpu_jobs.config import JobParameters, StepKind, Target
+from workers.cache import ManifestFile
+
+# Files of a model or data set: as `ManifestFile`, and `archive` true for a zip to be unpacked.
+Files = Sequence[dict[str, Any]]
+
+_TARGET: TypeAdapter[Target] = TypeAdapter(Target)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStep:
+    """A step whose outputs this one may read."""
+
+    kind: StepKind
+    shard: int
+    files: list[ManifestFile]
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One step of a job. `model`, `dataset` and the evaluation sets are manifests; None where the job has none."""
+
+    step_id: str
+    job_id: str
+    tenant_id: str
+    kind: StepKind
+    shard: int
+    shards: int
+    parameters: JobParameters
+    model: Files | None
+    dataset: Files | None
+    triggered: Files | None
+    clean: Files | None
+    target: Target | None
+    previous: list[FinishedStep]
+    checkpoint: dict[str, Any] | None
+    about: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        return f"jobs/{self.job_id}/steps/{self.step_id}"
+
+    def previous_by_kind(self) -> dict[StepKind, list[FinishedStep]]:
+        """The finished steps, in shard order."""
+        found: dict[StepKind, list[FinishedStep]] = defaultdict(list)
+        for step in sorted(self.previous, key=lambda step: step.shard):
+            found[step.kind].append(step)
+        return dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionWork:
+    """The inspection of a model or data set."""
+
+    step_id: str
+    subject_id: str
+    tenant_id: str
+    files: Files
+
+    @property
+    def prefix(self) -> str:
+        return f"inspections/{self.subject_id}/steps/{self.step_id}"
+
+
+def load_work(session: Session, lease: Lease) -> Work:
+    """What the step of a job needs.
+
+    Raises:
+        LeaseLost: the job or one of its inputs was deleted.
+    """
+    step = session.get(StepRow, lease.step_id)
+    job = session.get(JobRow, lease.job_id)
+    if step is None or job is None:
+        raise LeaseLost(lease.step_id)
+    model, dataset = _input(session, job.model_id), _input(session, job.dataset_id)
+    triggered, clean = _input(session, job.triggered_dataset_id), _input(session, job.clean_dataset_id)
+    finished = session.scalars(select(StepRow).where(StepRow.job_id == job.id, StepRow.position < step.position))
+    return Work(
+        step_id=step.id,
+        job_id=job.id,
+        tenant_id=job.tenant_id,
+        kind=cast(StepKind, step.kind),
+        shard=step.shard,
+        shards=step.shards,
+        parameters=JobParameters.model_validate(job.parameters),
+        model=model and model.files,
+        dataset=dataset and dataset.files,
+        triggered=triggered and triggered.files,
+        clean=clean and clean.files,
+        target=job.target and _TARGET.validate_python(job.target),
+        previous=[FinishedStep(cast(StepKind, row.kind), row.shard, (row.outputs or {}).get("files", []), row.result or {}) for row in finished],
+        checkpoint=step.checkpoint,
+        about=_about(job, model, dataset),
+    )
+
+
+def load_inspection(session: Session, lease: Lease) -> InspectionWork:
+    """What an inspection needs.
+
+    Raises:
+        LeaseLost: its subject was deleted.
+    """
+    step = session.get(StepRow, lease.step_id)
+    subject = step and find_input(session, step.subject_id)
+    if step is None or subject is None:
+        raise LeaseLost(lease.step_id)
+    return InspectionWork(step.id, subject.id, subject.tenant_id, subject.files)
+
+
+def _input(session: Session, id: str | None) -> ModelRow | DatasetRow | None:
+    if id is None:
+        return None
+    found = find_input(session, id)
+    if found is None:
+        raise LeaseLost(f"{id} was deleted")
+    return found
+
+
+def _about(job: JobRow, model: ModelRow | DatasetRow | None, dataset: ModelRow | DatasetRow | None) -> dict[str, str]:
+    about = {"job_id": job.id, "kind": job.kind, "created_at": job.created_at.isoformat()}
+    for noun, row in (("model", model), ("dataset", dataset)):
+        if row is not None:
+            about |= {f"{noun}_id": row.id, f"{noun}_name": row.name}
+    return about
