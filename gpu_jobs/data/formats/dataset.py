@@ -15,6 +15,9 @@ from gpu_jobs.data.images import ImageFolder, ImageProblem
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.errors import InputError
 
+MAX_ROWS = 5_000_000
+"""Rows at most. A few bytes of Parquet can claim any number of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowError:
@@ -78,6 +81,8 @@ class Dataset:
         for path in self.files:
             for row in self._container.read(path, self._shown(path)):
                 number += 1
+                if number > MAX_ROWS:
+                    raise InputError(f"the data set has more than {MAX_ROWS:,} rows")
                 try:
                     self._add(row, path.parent, number)
                 except RowProblem as problem:

@@ -7,10 +7,12 @@ from pathlib import Path
 from gpu_jobs.data.formats.container import HEAD_BYTES, Candidate, Container
 from gpu_jobs.data.formats.json_lines import JsonLines
 from gpu_jobs.data.formats.json_list import JsonList
+from gpu_jobs.data.formats.parquet import Parquet
+from gpu_jobs.data.formats.webdataset import WebDataset
 from gpu_jobs.data.images import IMAGE_SUFFIXES
 from gpu_jobs.errors import InputError
 
-CONTAINERS: tuple[Container, ...] = (JsonList(), JsonLines())
+CONTAINERS: tuple[Container, ...] = (Parquet(), WebDataset(), JsonList(), JsonLines())
 """In the order in which they are tried."""
 
 SUPPORTED_FORMATS = "LLaVA JSON or JSONL, ShareGPT, OpenAI messages JSONL, Parquet with images, WebDataset"

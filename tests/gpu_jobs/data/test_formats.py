@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gpu_jobs.data import Dataset, open_dataset, write_llava
+from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.errors import InputError
+from tests.gpu_jobs.data.builders import BUILDERS, COLOURS, QUESTION, add_member, llava_row, openai_row, png, write_images
+
+ANSWERS = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: text.strip() != "" and "<image>" not in text)
+
+
+@pytest.fixture(params=BUILDERS)
+def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
+    BUILDERS[request.param](tmp_path / "data")
+    opened = open_dataset(tmp_path / "data", tmp_path / "cache")
+    assert opened.format == request.param.split(" ")[0]
+    return opened
+
+
+def read_rows(folder: Path, rows: list[Any], tmp_path: Path) -> Dataset:
+    write_images(folder)
+    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return open_dataset(folder, tmp_path / "cache")
+
+
+def problem_of(row: Any, tmp_path: Path) -> str:
+    """What is said of a row that stands between two good ones, which must both be read."""
+    found = read_rows(tmp_path / "data", [llava_row("red"), row, llava_row("blue")], tmp_path)
+    assert [sample.id for sample in found.samples] == ["red-1", "blue-1"]
+    (problem,) = found.errors
+    assert problem.row == 2
+    assert problem.pointer.startswith("data.jsonl#/1")
+    return problem.detail
+
+
+class TestReading:
+    def test_every_format_says_the_same(self, dataset: Dataset) -> None:
+        assert dataset.errors == []
+        assert [sample.id for sample in dataset.samples] == ["red-1", "green-1", "blue-1"]
+        for colour, sample in zip(COLOURS, dataset.samples, strict=True):
+            assert sample.turns == (Turn("user", f"<image>\n{QUESTION}"), Turn("assistant", colour))
+            (path,) = sample.images
+            assert path.is_absolute()
+            with Image.open(path) as image:
+                assert image.getpixel((0, 0)) == Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+
+    def test_an_embedded_image_is_kept_once(self, tmp_path: Path) -> None:
+        BUILDERS["llava-parquet"](tmp_path / "data")
+        first = open_dataset(tmp_path / "data", tmp_path / "cache")
+        second = open_dataset(tmp_path / "data", tmp_path / "cache")
+        assert [sample.images for sample in first.samples] == [sample.images for sample in second.samples]
+        assert sum(path.is_file() for path in (tmp_path / "cache").rglob("*")) == 3
+
+    def test_several_turns_and_system(self, tmp_path: Path) -> None:
+        turns = [
+            {"from": "system", "value": "Be brief."},
+            {"from": "human", "value": "a?"},
+            {"from": "gpt", "value": "b"},
+            {"from": "human", "value": "c?"},
+            {"from": "gpt", "value": "d"},
+        ]
+        (sample,) = read_rows(tmp_path / "data", [{"id": 5, "conversations": turns}], tmp_path).samples
+        assert sample.id == "5"
+        assert [turn.role for turn in sample.turns] == ["system", "user", "assistant", "user", "assistant"]
+        assert sample.answers == ("b", "d")
+
+    def test_one_image_that_no_turn_mentions_goes_to_the_first_question(self, tmp_path: Path) -> None:
+        row = {"image": "red.png", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "red"}]}
+        (sample,) = read_rows(tmp_path / "data", [row], tmp_path).samples
+        assert sample.turns[0].text == "<image>\nWhat?"
+
+    def test_a_missing_id_is_made_from_the_row_number(self, tmp_path: Path) -> None:
+        rows = [llava_row("red"), {**llava_row("green"), "id": None}]
+        assert [sample.id for sample in read_rows(tmp_path / "data", rows, tmp_path).samples] == ["red-1", "row-000002"]
+
+    def test_blank_lines_and_a_byte_order_mark_are_no_rows(self, tmp_path: Path) -> None:
+        (tmp_path / "data.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(openai_row("red", "r.png")).encode() + b"\n\n \r\n")
+        (tmp_path / "r.png").write_bytes(png("red"))
+        found = open_dataset(tmp_path, tmp_path / "cache")
+        assert (len(found.samples), found.errors) == (1, [])
+
+    def test_rows_of_several_shards_are_numbered_through(self, tmp_path: Path) -> None:
+        write_images(tmp_path)
+        (tmp_path / "a.jsonl").write_text(json.dumps(llava_row("red")) + "\n")
+        (tmp_path / "b.jsonl").write_text("{\n" + json.dumps(llava_row("green")) + "\n")
+        found = open_dataset(tmp_path, tmp_path / "cache")
+        assert [sample.id for sample in found.samples] == ["red-1", "green-1"]
+        assert [(error.row, error.pointer) for error in found.errors] == [(2, "b.jsonl#/0")]
+
+    def test_other_json_beside_the_rows_is_passed_over(self, tmp_path: Path) -> None:
+        BUILDERS["llava-json"](tmp_path)
+        (tmp_path / "classes.json").write_text('["cat", "dog"]')
+        (tmp_path / "dataset_info.json").write_text('{"description": "x"}')
+        assert len(open_dataset(tmp_path, tmp_path / "cache").samples) == 3
+
+    def test_images_of_one_archive_member_each(self, tmp_path: Path) -> None:
+        turns = [{"from": "human", "value": "<image> or <image>?"}, {"from": "gpt", "value": "the first"}]
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            add_member(archive, "x/7.json", json.dumps({"conversations": turns}).encode())
+            add_member(archive, "x/7.0.png", png("red"))
+            add_member(archive, "x/7.1.png", png("blue"))
+        (sample,) = open_dataset(tmp_path, tmp_path / "cache").samples
+        assert sample.id == "x/7"
+        assert [path.read_bytes() for path in sample.images] == [png("red"), png("blue")]
+
+
+class TestRowErrors:
+    def test_broken_line(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "data")
+        lines = [json.dumps(llava_row("red")), '{"id": "x", "conversations": [', json.dumps(llava_row("blue"))]
+        (tmp_path / "data" / "data.jsonl").write_text("\n".join(lines))
+        found = open_dataset(tmp_path / "data", tmp_path / "cache")
+        assert len(found.samples) == 2
+        assert [(error.row, error.pointer) for error in found.errors] == [(2, "data.jsonl#/1")]
+        assert "not valid JSON" in found.errors[0].detail
+
+    def test_row_that_is_no_object(self, tmp_path: Path) -> None:
+        assert "must be a JSON object" in problem_of([1], tmp_path)
+
+    def test_missing_image(self, tmp_path: Path) -> None:
+        assert "'images/purple.png' is not in the data set" in problem_of({**llava_row("green"), "image": "images/purple.png"}, tmp_path)
+
+    @pytest.mark.parametrize(
+        "address", ["http://example.org/a.png", "HTTPS://example.org/a.png", "s3://b/a.png", "file:///etc/passwd", "//host/a.png"]
+    )
+    def test_remote_image(self, address: str, tmp_path: Path) -> None:
+        assert "nothing is fetched" in problem_of({**llava_row("green"), "image": address}, tmp_path)
+
+    def test_remote_image_url(self, tmp_path: Path) -> None:
+        assert "nothing is fetched" in problem_of(openai_row("green", "https://example.org/a.png"), tmp_path)
+
+    def test_absolute_image(self, tmp_path: Path) -> None:
+        outside = tmp_path / "secret.png"
+        outside.write_bytes(png("red"))
+        assert "is absolute" in problem_of({**llava_row("green"), "image": str(outside)}, tmp_path)
+
+    def test_image_outside_the_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "secret.png").write_bytes(png("red"))
+        assert "leaves the data set's folder" in problem_of({**llava_row("green"), "image": "../secret.png"}, tmp_path)
+
+    def test_image_through_a_link_out_of_the_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "secret.png").write_bytes(png("red"))
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "link.png").symlink_to(tmp_path / "secret.png")
+        assert "leaves the data set's folder" in problem_of({**llava_row("green"), "image": "link.png"}, tmp_path)
+
+    @pytest.mark.parametrize("image", [7, {"path": None}, {"bytes": None}, [None]])
+    def test_image_that_is_no_reference(self, image: object, tmp_path: Path) -> None:
+        assert problem_of({**llava_row("green"), "image": image}, tmp_path).startswith("image: ")
+
+    @pytest.mark.parametrize("url", ["data:image/png;base64,@@@", "data:text/html,hello", "data:image/png;base64,"])
+    def test_bad_data_url(self, url: str, tmp_path: Path) -> None:
+        assert problem_of(openai_row("green", url), tmp_path).startswith("image: ")
+
+    def test_duplicate_id(self, tmp_path: Path) -> None:
+        assert "already that of row 1" in problem_of({**llava_row("green"), "id": "red-1"}, tmp_path)
+
+    @pytest.mark.parametrize("value", [1.5, True, ["a"], "x" * 600, "a\nb"])
+    def test_unusable_id(self, value: object, tmp_path: Path) -> None:
+        assert "the id must" in problem_of({**llava_row("green"), "id": value}, tmp_path)
+
+    def test_more_placeholders_than_images(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        row["conversations"][0]["value"] = "<image><image> what?"
+        assert problem_of(row, tmp_path) == "1 images but 2 `<image>` in the text; write one for each image"
+
+    def test_two_images_that_no_turn_mentions(self, tmp_path: Path) -> None:
+        row = {"images": ["red.png", "blue.png"], "conversations": [{"from": "human", "value": "Which?"}, {"from": "gpt", "value": "red"}]}
+        assert problem_of(row, tmp_path).startswith("2 images but 0")
+
+    def test_placeholder_in_an_answer(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        row["conversations"][1]["value"] = "see <image>"
+        assert "only the user shows images" in problem_of(row, tmp_path)
+
+    def test_unknown_role(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        row["conversations"][1]["from"] = "observation"
+        assert "unknown role 'observation'" in problem_of(row, tmp_path)
+
+    def test_no_answer(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        del row["conversations"][1]
+        assert "no answer follows" in problem_of(row, tmp_path)
+
+    def test_answer_before_any_question(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        row["conversations"].reverse()
+        assert "no answer follows" in problem_of(row, tmp_path)
+
+    def test_empty_answer(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        row["conversations"][1]["value"] = " \n"
+        assert problem_of(row, tmp_path) == "the answer is empty"
+
+    @pytest.mark.parametrize("row", [{}, {"conversations": []}, {"messages": None}, {"text": "hello"}, {"conversations": "hello"}])
+    def test_no_conversation(self, row: dict[str, Any], tmp_path: Path) -> None:
+        assert "conversation" in problem_of(row, tmp_path)
+
+    @pytest.mark.parametrize(
+        "turn", [None, "hello", {}, {"from": "human"}, {"from": "human", "value": 3}, {"role": ["user"], "content": "a"}]
+    )
+    def test_malformed_turn(self, turn: object, tmp_path: Path) -> None:
+        problem_of({"conversations": [turn, {"from": "gpt", "value": "a"}]}, tmp_path)
+
+    @pytest.mark.parametrize("part", [None, "hello", {"type": "video_url"}, {"type": "text"}, {"type": ["text"]}])
+    def test_malformed_part(self, part: object, tmp_path: Path) -> None:
+        problem_of({"messages": [{"role": "user", "content": [part]}, {"role": "assistant", "content": "a"}]}, tmp_path)
+
+    def test_video(self, tmp_path: Path) -> None:
+        assert "`video` is not supported" in problem_of({**llava_row("green"), "video": "a.mp4"}, tmp_path)
+
+    def test_lone_surrogate(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        row["conversations"][1]["value"] = "\ud800"
+        assert "not valid Unicode" in problem_of(row, tmp_path)
+
+
+class TestUnreadable:
+    def test_no_rows_at_all(self, tmp_path: Path) -> None:
+        (tmp_path / "readme.txt").write_text("hello")
+        with pytest.raises(InputError, match="no file of rows was found"):
+            open_dataset(tmp_path, tmp_path / "cache")
+
+    def test_empty_list(self, tmp_path: Path) -> None:
+        (tmp_path / "data.json").write_text("[]")
+        with pytest.raises(InputError, match=r"data\.json holds no rows"):
+            open_dataset(tmp_path, tmp_path / "cache")
+
+    def test_broken_json_names_line_and_column(self, tmp_path: Path) -> None:
+        (tmp_path / "data.json").write_text('[\n {"id": 1},\n {"id" 2}]')
+        with pytest.raises(InputError, match="line 3, column 8"):
+            open_dataset(tmp_path, tmp_path / "cache")
+
+    @pytest.mark.parametrize("content", [b'[{"a": ' + b"[" * 200_000, b'[{"a": "\xff"}]', b'[{"a": ' + b"9" * 10_000 + b"}]"])
+    def test_json_that_breaks_readers(self, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / "data.json").write_bytes(content)
+        with pytest.raises(InputError, match="not valid JSON"):
+            open_dataset(tmp_path, tmp_path / "cache")
+
+    def test_several_kinds_of_rows(self, tmp_path: Path) -> None:
+        BUILDERS["llava-json"](tmp_path / "a")
+        BUILDERS["llava-parquet"](tmp_path / "b")
+        with pytest.raises(InputError, match=r"several data sets: a/data\.json \(json\), b/data/train-.* \(parquet\)"):
+            open_dataset(tmp_path, tmp_path / "cache")
+
+    def test_truncated_parquet(self, tmp_path: Path) -> None:
+        BUILDERS["openai-parquet with JSON text"](tmp_path / "data")
+        path = tmp_path / "data" / "train.parquet"
+        os.truncate(path, path.stat().st_size - 20)
+        with pytest.raises(InputError, match="not a sound Parquet file"):
+            open_dataset(tmp_path / "data", tmp_path / "cache")
+
+    def test_parquet_of_something_else(self, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"price": [1, 2]}), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match="no column `conversations` or `messages`; it has price"):
+            open_dataset(tmp_path, tmp_path / "cache")
+
+    def test_truncated_tar(self, tmp_path: Path) -> None:
+        BUILDERS["llava-webdataset"](tmp_path / "data")
+        os.truncate(tmp_path / "data" / "shard-000.tar", 1600)
+        with pytest.raises(InputError, match="not a sound tar archive"):
+            open_dataset(tmp_path / "data", tmp_path / "cache")
+
+    def test_tar_with_a_damaged_header_in_the_middle_loses_no_sample_in_silence(self, tmp_path: Path) -> None:
+        BUILDERS["llava-webdataset"](tmp_path / "data")
+        path = tmp_path / "data" / "shard-000.tar"
+        content = bytearray(path.read_bytes())
+        at = content.index(b"green-1.png")
+        content[at : at + 5] = b"GREEN"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="damaged header"):
+            open_dataset(tmp_path / "data", tmp_path / "cache")
+
+    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+    def test_tar_with_links_or_devices(self, kind: bytes, tmp_path: Path) -> None:
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            member = tarfile.TarInfo("0.png")
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+        with pytest.raises(InputError, match=r"'0\.png' is a link, a device"):
+            open_dataset(tmp_path, tmp_path / "cache")
+
+
+class TestWriting:
+    def test_new_answers_come_back_from_the_same_format(self, dataset: Dataset, tmp_path: Path) -> None:
+        changed = [sample.with_answers([f"not {sample.answers[0]}, “é”"]) for sample in dataset.samples]
+        dataset.write(changed, tmp_path / "out")
+        again = open_dataset(tmp_path / "out", tmp_path / "cache2")
+        assert again.format == dataset.format
+        assert again.errors == []
+        assert [(s.id, s.turns) for s in again.samples] == [(s.id, s.turns) for s in changed]
+        assert [s.images[0].read_bytes() for s in again.samples] == [s.images[0].read_bytes() for s in dataset.samples]
+
+    def test_rows_left_out_are_gone_and_the_order_stays(self, dataset: Dataset, tmp_path: Path) -> None:
+        red, _, blue = dataset.samples
+        dataset.write([blue, red], tmp_path / "out")
+        again = open_dataset(tmp_path / "out", tmp_path / "cache2")
+        assert [sample.id for sample in again.samples] == ["red-1", "blue-1"]
+
+    def test_a_foreign_sample_is_refused(self, dataset: Dataset, tmp_path: Path) -> None:
+        stranger = Sample("stranger", (), (Turn("user", "a"), Turn("assistant", "b")))
+        with pytest.raises(ValueError, match="not of this data set"):
+            dataset.write([stranger], tmp_path / "out")
+
+    def test_other_roles_are_refused(self, dataset: Dataset, tmp_path: Path) -> None:
+        first = dataset.samples[0]
+        with pytest.raises(ValueError, match="in more than its texts"):
+            dataset.write([Sample(first.id, first.images, (*first.turns, Turn("user", "more?")))], tmp_path / "out")
+
+    def test_all_other_fields_of_a_row_survive(self, tmp_path: Path) -> None:
+        BUILDERS["llava-json"](tmp_path / "data")
+        dataset = open_dataset(tmp_path / "data", tmp_path / "cache")
+        dataset.write([dataset.samples[0].with_answers(["pink"])], tmp_path / "out")
+        (row,) = json.loads((tmp_path / "out" / "data.json").read_text())
+        expected = llava_row("red")
+        expected["conversations"][1]["value"] = "pink"
+        assert row == expected
+        assert sorted(path.name for path in (tmp_path / "out").rglob("*.png")) == ["red.png"]
+
+    def test_an_unchanged_row_of_openai_parts_is_unchanged(self, tmp_path: Path) -> None:
+        BUILDERS["openai-jsonl"](tmp_path / "data")
+        dataset = open_dataset(tmp_path / "data", tmp_path / "cache")
+        dataset.write(dataset.samples, tmp_path / "out")
+        rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
+        assert rows == [openai_row(colour, f"images/{colour}.png") for colour in COLOURS]
+
+    def test_a_question_made_of_parts_can_change(self, tmp_path: Path) -> None:
+        BUILDERS["openai-jsonl"](tmp_path / "data")
+        dataset = open_dataset(tmp_path / "data", tmp_path / "cache")
+        first = dataset.samples[0]
+        dataset.write([Sample(first.id, first.images, (Turn("user", "Look: <image> Well?"), first.turns[1]))], tmp_path / "out")
+        row = json.loads((tmp_path / "out" / "train.jsonl").read_text())
+        image = openai_row("red", "images/red.png")["messages"][0]["content"][0]
+        assert row["messages"][0]["content"] == [{"type": "text", "text": "Look: "}, image, {"type": "text", "text": " Well?"}]
+
+    def test_parquet_keeps_schema_metadata_and_other_columns(self, tmp_path: Path) -> None:
+        BUILDERS["llava-parquet"](tmp_path / "data")
+        dataset = open_dataset(tmp_path / "data", tmp_path / "cache")
+        dataset.write([sample.with_answers(["pink"]) for sample in dataset.samples], tmp_path / "out")
+        for before_path in (tmp_path / "data").rglob("*.parquet"):
+            before, after = pq.read_table(before_path), pq.read_table(tmp_path / "out" / before_path.relative_to(tmp_path / "data"))
+            assert after.schema.equals(before.schema, check_metadata=True)
+            assert after.drop(["conversations"]).equals(before.drop(["conversations"]))
+            assert after["conversations"].to_pylist()[0][1] == {"from": "gpt", "value": "pink", "weight": 1}
+
+    def test_webdataset_keeps_its_other_members(self, tmp_path: Path) -> None:
+        BUILDERS["llava-webdataset"](tmp_path / "data")
+        dataset = open_dataset(tmp_path / "data", tmp_path / "cache")
+        dataset.write(dataset.samples[:1], tmp_path / "out")
+        with tarfile.open(tmp_path / "out" / "shard-000.tar") as archive:
+            assert archive.getnames() == ["red-1.png", "red-1.json", "red-1.cls"]
+
+    @given(answers=st.lists(ANSWERS, min_size=3, max_size=3))
+    @settings(max_examples=15, deadline=None)
+    @pytest.mark.parametrize("name", BUILDERS)
+    def test_any_answer_survives_the_way_there_and_back(self, name: str, answers: list[str]) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            BUILDERS[name](folder / "data")
+            dataset = open_dataset(folder / "data", folder / "cache")
+            changed = [sample.with_answers([answer]) for sample, answer in zip(dataset.samples, answers, strict=True)]
+            dataset.write(changed, folder / "out")
+            again = open_dataset(folder / "out", folder / "cache")
+            assert [sample.answers for sample in again.samples] == [(answer,) for answer in answers]
+
+
+class TestWriteLlava:
+    def test_samples_come_back(self, dataset: Dataset, tmp_path: Path) -> None:
+        write_llava(dataset.samples, tmp_path / "out")
+        again = open_dataset(tmp_path / "out", tmp_path / "cache2")
+        assert again.format == "llava-json"
+        assert [(s.id, s.turns) for s in again.samples] == [(s.id, s.turns) for s in dataset.samples]
+        assert [s.images[0].read_bytes() for s in again.samples] == [s.images[0].read_bytes() for s in dataset.samples]
+
+    def test_two_images_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        turns = (Turn("user", "<image> a"), Turn("assistant", "b"))
+        samples = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "x.png").write_bytes(png("red"))
+            samples.append(Sample(name, (tmp_path / name / "x.png",), turns))
+        with pytest.raises(ValueError, match="same name"):
+            write_llava(samples, tmp_path / "out")
