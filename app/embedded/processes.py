@@ -21,12 +21,14 @@ def start_process(
     log: Path,
     env: Mapping[str, str] | None = None,
     user: int | None = None,
+    pass_fds: Sequence[int] = (),
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, so that Ctrl-C reaches only us and we stop children in our order.
 
     log: both output streams are appended to it.
     env: the child's whole environment; None passes ours on.
+    pass_fds: open files that the child inherits under the same numbers.
     user: run as this uid and gid (needs root).
     death_signal: what the kernel sends the child when the thread that started it is gone, even by kill -9 (Linux only).
     """
@@ -46,6 +48,7 @@ def start_process(
             stderr=output,
             env=env,
             start_new_session=True,
+            pass_fds=pass_fds,
             user=user,
             group=user,
             extra_groups=None if user is None else (),
