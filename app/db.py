@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002  (the signatures of a TypeDecorator)
 """The database: one declarative base, one engine per process, SQLite and PostgreSQL alike."""
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
@@ -125,7 +126,7 @@ def register_error_handlers(app: FastAPI) -> None:
     app.exception_handler(Problem)(_problem)
     app.exception_handler(RequestValidationError)(_validation)
     app.exception_handler(HTTPException)(_http)
-    app.exception_handler(Exception)(_unexpected)
+    app.exception_handler(OperationalError)(_database)
 
 
 def _problem(_request: Request, error: Problem) -> JSONResponse:
@@ -148,9 +149,9 @@ def _http(_request: Request, error: HTTPException) -> JSONResponse:
     return _render(error.status_code, title.lower().replace(" ", "-"), title, detail, [], error.headers or {})
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("request.crashed", method=request.method, path=request.url.path, exc_info=error)
-    return Problem("Something went wrong on our side. Quote the X-Request-Id of this answer when you report it.").response()
+def _database(_request: Request, error: OperationalError) -> JSONResponse:
+    log.error("database.failed", error=str(error.orig))
+    return Unavailable("The database cannot be reached or is busy. Try again in a moment.", headers={"Retry-After": "2"}).response()
 
 
 def _render(status: int, slug: str, title: str, detail: str, errors: Sequence[InputFault], headers: Mapping[str, str]) -> JSONResponse:

@@ -1,43 +1,54 @@
-"""One line of JSON for each thing worth knowing, on standard error. Libraries that use `logging` end up in the same stream."""
+"""Structured logs: one JSON object a line, with the request's id, and nothing secret."""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-_SHARED: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.StackInfoRenderer(),
-]
+_SECRET = re.compile(r"(lus_|whsec_)[A-Za-z0-9+/=_-]{8,}|((?:X-Amz-)?[Ss]ignature=)[^&\s\"']+|(://[^:/@\s]*:)[^@/\s]+@")
+_SECRET_NAMES = frozenset({"authorization", "secret", "secret_key", "password", "key"})
 
 
-def configure_logging(level: str = "INFO") -> None:
-    """Set up this process. On a terminal lines are for people, elsewhere JSON."""
-    people = sys.stderr.isatty()
-    rendered: list[Any] = (
-        [structlog.dev.ConsoleRenderer()] if people else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+def configure_logs(level: str = "INFO") -> None:
+    """Send this process's logs, those of libraries too, to standard error."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        hide_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    # Their INFO tells of every request that we already tell of.
-    for chatty in ("httpx", "httpcore", "botocore", "urllib3", "celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.access").disabled = True  # the middleware's line says more
+    for name in ("boto3", "botocore", "urllib3", "s3transfer"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blank out whatever looks like a key, a signature or a password, wherever in the event it stands."""
+    for name, value in event.items():
+        if name.lower() in _SECRET_NAMES:
+            event[name] = "[hidden]"
+        elif isinstance(value, str):
+            event[name] = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[hidden]" + ("@" if match[3] else ""), value)
+    return event

@@ -1,0 +1,20 @@
+"""Note who did what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.audit.tables import AuditRow
+
+
+def record_audit(session: Session, tenant_id: str, key_id: str | None, action: str, subject_id: str) -> None:
+    """One line in the audit log, kept if and only if the change itself is. The request's id comes from the log context."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    session.add(
+        AuditRow(
+            tenant_id=tenant_id, key_id=key_id, action=action, subject_id=subject_id, request_id=request_id, created_at=datetime.now(UTC)
+        )
+    )

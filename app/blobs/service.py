@@ -1,0 +1,56 @@
+"""Keep stored bytes for as long as somebody needs them, and no longer.
+
+An owner (an upload, model, data set or artifact) holds its blobs by references. Releasing only removes references: the bytes
+are deleted afterwards by `sweep`, right after the commit and again by housekeeping, so a crash in between loses nothing but time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.blobs import repository
+from app.blobs.tables import BlobRow
+from app.ids import new_id
+from app.storage import ObjectStore
+
+SWEEP_AT_ONCE = 500
+
+
+def adopt(session: Session, *, tenant_id: str, owner_id: str, key: str, sha256: str, bytes: int) -> BlobRow:
+    """Register the object stored at `key` as needed by `owner_id`. Doing so twice is doing it once."""
+    blob = repository.find_by_key(session, tenant_id, key)
+    if blob is None:
+        blob = BlobRow(id=new_id("blob"), tenant_id=tenant_id, key=key, sha256=sha256, bytes=bytes, created_at=datetime.now(UTC))
+        session.add(blob)
+        session.flush()
+    repository.add_reference(session, blob.id, owner_id)
+    return blob
+
+
+def hold(session: Session, blob: BlobRow, owner_id: str) -> None:
+    """`owner_id` needs this blob too. The caller has it from a `lock_needed…` of this transaction."""
+    repository.add_reference(session, blob.id, owner_id)
+
+
+def release(session: Session, owner_id: str) -> None:
+    """`owner_id` needs nothing any more. Call `sweep` after the commit."""
+    repository.remove_references(session, owner_id)
+
+
+def sweep(sessions: sessionmaker[Session], store: ObjectStore) -> int:
+    """Delete the bytes that nobody needs, each in a transaction of its own; returns how many objects went."""
+    with sessions.begin() as session:
+        ids = repository.unneeded_ids(session, limit=SWEEP_AT_ONCE)
+    deleted = 0
+    for blob_id in ids:
+        with sessions.begin() as session:
+            blob = repository.lock_unneeded(session, blob_id)
+            if blob is None:
+                continue
+            # The object first: if we die here, the row is still there to try again by.
+            store.delete(blob.key)
+            session.delete(blob)
+            deleted += 1
+    return deleted

@@ -1,0 +1,60 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import health, openapi
+from app.artifacts.endpoints import router as artifacts
+from app.auth.endpoints import router as keys
+from app.datasets.endpoints import router as datasets
+from app.errors import register_error_handlers
+from app.jobs.endpoints import router as jobs
+from app.logs import configure_logs
+from app.middleware import RequestContext, RequestLimits
+from app.models.endpoints import router as models
+from app.ratelimit import RateLimiter
+from app.runtime import Runtime
+from app.settings import Settings, load_settings
+from app.uploads.endpoints import router as uploads
+from app.webhooks.endpoints import router as webhooks
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application. Opens the database and the object store; the schema must be there (`lustral migrate`)."""
+    runtime = Runtime.open(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        runtime.close()
+
+    app = FastAPI(
+        title="Lustral",
+        version=openapi.version(),
+        summary="Defence as a service for multimodal diffusion language models.",
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=openapi.COMMON_RESPONSES,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.runtime = runtime
+    app.state.rate_limiter = RateLimiter(settings.requests_per_second, settings.request_burst)
+    register_error_handlers(app)
+    app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
+    app.add_middleware(RequestContext)
+    for router in (uploads, models, datasets, jobs, artifacts, webhooks, keys, health.router):
+        app.include_router(router)
+    openapi.describe_problems(app)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """For `uvicorn --factory app.main:app_from_environment`."""
+    settings = load_settings()
+    configure_logs(settings.log_level)
+    return create_app(settings)

@@ -1,0 +1,40 @@
+"""What the published OpenAPI document says on top of what FastAPI finds by itself."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.errors import InvalidInput, ProblemDocument, TooManyRequests, Unauthenticated, problem_responses
+
+DESCRIPTION = """Hand over a suspect model and the data it was tuned on. Lustral says whether a backdoor is there, shows the evidence,
+cleans the data with the model itself, fine-tunes the model back, proves the effect and hands out purified weights.
+
+Errors are RFC 9457 `application/problem+json`. Lists are newest first: `?limit=&after=`. Every POST that creates takes an
+`Idempotency-Key`."""
+
+COMMON_RESPONSES: dict[int | str, dict[str, Any]] = problem_responses(Unauthenticated, InvalidInput, TooManyRequests)
+
+
+def version() -> str:
+    return installed_version("lustral")
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Add the schema of problem documents, and take out FastAPI's own shape of validation errors, which we never send."""
+    build = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schemas = build().setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(problem.pop("$defs"))
+            schemas["ProblemDocument"] = problem
+        assert app.openapi_schema is not None  # noqa: S101  build() sets it
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

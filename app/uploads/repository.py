@@ -1,0 +1,33 @@
+"""SQL about uploads that is not the same for every noun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.uploads.tables import UploadRow
+
+
+def find_upload(session: Session, upload_id: str) -> UploadRow | None:
+    """Not scoped by tenant: for requests whose signed link names the upload, and for housekeeping."""
+    return session.get(UploadRow, upload_id)
+
+
+def count_open(session: Session, tenant_id: str) -> int:
+    return session.execute(select(func.count()).where(UploadRow.tenant_id == tenant_id, UploadRow.status == "open")).scalar_one()
+
+
+def open_bytes(session: Session, tenant_id: str) -> int:
+    query = select(func.coalesce(func.sum(UploadRow.bytes), 0)).where(UploadRow.tenant_id == tenant_id, UploadRow.status == "open")
+    return int(session.execute(query).scalar_one())
+
+
+def expired(session: Session, *, now: datetime, limit: int) -> Sequence[UploadRow]:
+    return session.scalars(select(UploadRow).where(UploadRow.expires_at <= now).limit(limit)).all()
+
+
+def lock_upload(session: Session, upload_id: str) -> UploadRow | None:
+    return session.get(UploadRow, upload_id, with_for_update=True, populate_existing=True)
