@@ -1,0 +1,89 @@
+"""Where webhook messages may go. A tenant chooses the address, so it must not reach what only this server can reach."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class AddressRefused(ValueError):
+    """Nothing is sent there. The message says why, and what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An address taken apart."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def parse_url(url: str, *, allow_private: bool) -> Destination:
+    """Check what can be checked without asking anybody. `allow_private` also lets plain http through.
+
+    Raises:
+        AddressRefused: not an address that messages are sent to.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise AddressRefused(f"not a URL: {error}") from error
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise AddressRefused("must look like https://host/path")
+    if parts.scheme == "http" and not allow_private:
+        raise AddressRefused("must use https, so that nobody on the way reads or changes what is sent")
+    if parts.username is not None or parts.password is not None:
+        raise AddressRefused("must not contain a user name or password; check the signature instead")
+    if parts.fragment or not url.isascii() or any(character.isspace() for character in url):
+        raise AddressRefused("must have no fragment, and other than plain ASCII characters percent-encoded")
+    try:
+        check_reachable(ipaddress.ip_address(parts.hostname), allow_private=allow_private)
+    except AddressRefused:
+        raise
+    except ValueError:
+        pass  # a name, which is looked up when something is sent
+    return Destination(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
+
+
+def resolve(destination: Destination, *, allow_private: bool) -> IPAddress:
+    """The very address to connect to. Looking it up again later could give another, unchecked one.
+
+    Raises:
+        AddressRefused: the name is unknown, or any of its addresses is one that we do not connect to.
+    """
+    try:
+        found = socket.getaddrinfo(destination.host, destination.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressRefused(f"the host {destination.host} cannot be found: {error}") from error
+    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+    for address in addresses:
+        check_reachable(address, allow_private=allow_private)
+    return addresses[0]
+
+
+def check_reachable(address: IPAddress, *, allow_private: bool) -> None:
+    """Refuse everything but public unicast addresses, also where IPv6 wraps IPv4.
+
+    Raises:
+        AddressRefused: loopback, private, link-local (cloud metadata lives there), multicast or reserved.
+    """
+    inner = _unwrapped(address)
+    if inner.is_multicast or inner.is_unspecified or (inner.is_reserved and not inner.is_loopback):
+        raise AddressRefused(f"{address} is not an address of a host")
+    if not allow_private and not inner.is_global:
+        raise AddressRefused(f"{address} is not a public address")
+
+
+def _unwrapped(address: IPAddress) -> IPAddress:
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    nat64 = ipaddress.IPv6Network("64:ff9b::/96")
+    if address in nat64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1]) or address
