@@ -79,6 +79,10 @@ class NotFound(Problem):
     status, title, slug = 404, "Not found", "not-found"
 
 
+class NotAcceptable(Problem):
+    status, title, slug = 406, "Not acceptable", "not-acceptable"
+
+
 class Conflict(Problem):
     status, title, slug = 409, "Conflict", "conflict"
 

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from app.jobs.plan import Queue
 from app.jobs.tables import OutboxRow
 
-Topic = Literal["run_step", "deliver_webhook"]
+# run_step: a step; deliver_webhook: a delivery; sweep: a job, model or data set that was deleted and whose stored bytes may go.
+Topic = Literal["run_step", "deliver_webhook", "sweep"]
 
 
 def ring(session: Session, topic: Topic, queue: Queue, id: str, *, now: datetime) -> None:

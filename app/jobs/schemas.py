@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from app.jobs.progress import attempts, stage_progress
 from app.jobs.tables import EventRow, JobRow, StepRow
+from app.schemas import Input, Resource
 from gpu_jobs.config import JobKind, JobParameters, Target, TargetRegex
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -18,10 +19,8 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 
-class EvaluationRequest(BaseModel):
+class EvaluationSets(Input):
     """Held-out sets to measure the model on, before and after. Without them the figures are estimated and marked so."""
-
-    model_config = ConfigDict(extra="forbid")
 
     triggered_dataset_id: str | None = Field(None, description="Inputs that carry the trigger, with their *right* answers.")
     clean_dataset_id: str | None = Field(None, description="Inputs without a trigger, with their right answers.")
@@ -44,23 +43,21 @@ class EvaluationRequest(BaseModel):
         return self
 
 
-class CreateJobRequest(BaseModel):
-    """The body of `POST /v1/jobs`."""
-
-    model_config = ConfigDict(extra="forbid")
-
+class JobCreate(Input):
     kind: JobKind
     model_id: str = Field(examples=["model_019ab3…"])
     dataset_id: str | None = Field(None, description="The data the model was tuned on. Only `evaluate` can do without it.")
     params: JobParameters = Field(default_factory=JobParameters)
-    evaluation: EvaluationRequest | None = None
-    webhook_url: AnyHttpUrl | None = Field(
-        None, description="Hears of this job only, besides the endpoints under `/v1/webhooks`. The answer shows its `webhook_secret`, once."
+    evaluation: EvaluationSets | None = None
+    webhook_url: str | None = Field(
+        None,
+        max_length=2000,
+        description="Hears of this job only, besides the endpoints under `/v1/webhooks`. The answer shows its `webhook_secret`, once.",
     )
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16, description="Up to 16 strings of your own.")
 
 
-class Progress(BaseModel):
+class Progress(Resource):
     """How far the stage is, over all its parts. `eta_seconds` is for the stage, not the job."""
 
     done: int
@@ -69,19 +66,19 @@ class Progress(BaseModel):
     eta_seconds: int | None
 
 
-class JobError(BaseModel):
+class JobError(Resource):
     type: str = Field(examples=["urn:lustral:problem:input-rejected"])
     title: str
     detail: str
 
 
-class Evaluation(BaseModel):
+class Evaluation(Resource):
     triggered_dataset_id: str | None
     clean_dataset_id: str | None
     target: dict[str, Any] | None
 
 
-class JobResource(BaseModel):
+class JobResource(Resource):
     id: str
     object: Literal["job"] = "job"
     kind: JobKind
@@ -102,17 +99,12 @@ class JobResource(BaseModel):
 
 
 class CreatedJob(JobResource):
-    webhook_secret: str | None = Field(None, description="Signs what is sent to `webhook_url`. Shown in this answer only.")
+    """The only answer that shows the secret of the job's own webhook."""
+
+    webhook_secret: str | None = Field(None, description="Signs what is sent to `webhook_url`.")
 
 
-class JobList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[JobResource]
-    has_more: bool
-    last_id: str | None
-
-
-class JobEvent(BaseModel):
+class JobEvent(Resource):
     """`type` is one of job.queued, job.started, job.stage, job.progress, job.metrics, job.retrying, job.cancelling, and the three ends."""
 
     id: str = Field(examples=["evt_42"])
@@ -121,13 +113,6 @@ class JobEvent(BaseModel):
     type: str
     data: dict[str, Any]
     created_at: datetime
-
-
-class JobEventList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[JobEvent]
-    has_more: bool
-    last_id: str | None
 
 
 def job_resource(job: JobRow, steps: Sequence[StepRow]) -> JobResource:

@@ -20,6 +20,7 @@ from app.jobs import events
 from app.jobs.outbox import ring
 from app.jobs.plan import PlannedStep, Queue
 from app.jobs.tables import JobRow, StepRow
+from app.webhooks.tables import WebhookRow
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 FinalStatus = Literal["succeeded", "failed", "cancelled"]
@@ -42,18 +43,19 @@ def lock_job(session: Session, job_id: str) -> JobRow | None:
     return session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
 
 
-def open_job(session: Session, job: JobRow, plan: Iterable[PlannedStep], *, max_attempts: int, inputs_ready: bool) -> None:
-    """Add a new job with its steps. Its first stage is ready at once, or when `release_waiting` finds its inputs inspected."""
-    now = job.created_at = database_now(session)
-    job.status, job.stage = "queued", None
+def open_job(session: Session, job: JobRow, plan: Iterable[PlannedStep], *, max_attempts: int, listener: WebhookRow | None = None) -> None:
+    """Add a new job with its steps, all blocked: `inspections.begin_or_fail` opens the first stage once the inputs are ready.
+
+    listener: the job's own webhook, which is to hear of its very first event.
+    """
+    job.created_at, job.status, job.stage = database_now(session), "queued", None
     session.add(job)
     session.flush()
-    for planned in plan:
-        session.add(_new_step(job, planned, max_attempts=max_attempts, now=now))
+    if listener is not None:
+        session.add(listener)
+    session.add_all(_new_step(job, planned, max_attempts=max_attempts) for planned in plan)
     session.flush()
-    events.record_status(session, job, now=now)
-    if inputs_ready:
-        _release(session, job, position=0, now=now)
+    events.record_status(session, job, now=job.created_at)
 
 
 def release_first_stage(session: Session, job: JobRow) -> None:
@@ -132,7 +134,7 @@ def waiting_jobs(session: Session, input_id: str) -> list[str]:
     return list(session.scalars(select(JobRow.id).where(JobRow.status == "queued", reads | evaluates)))
 
 
-def _new_step(job: JobRow, planned: PlannedStep, *, max_attempts: int, now: datetime) -> StepRow:
+def _new_step(job: JobRow, planned: PlannedStep, *, max_attempts: int) -> StepRow:
     return StepRow(
         id=new_id("step"),
         tenant_id=job.tenant_id,
@@ -147,7 +149,7 @@ def _new_step(job: JobRow, planned: PlannedStep, *, max_attempts: int, now: date
         attempt=0,
         rings=0,
         max_attempts=max_attempts,
-        created_at=now,
+        created_at=job.created_at,
     )
 
 

@@ -1,0 +1,132 @@
+"""`/v1/jobs`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.artifacts.schemas import ArtifactResource
+from app.artifacts.tables import ArtifactRow
+from app.auth.dependencies import Reader, Writer
+from app.errors import Conflict, InvalidInput, NotAcceptable, NotFound, TooManyRequests, problem_responses
+from app.idempotency.dependencies import Once
+from app.jobs import repository, service
+from app.jobs.negotiation import choose_media_type
+from app.jobs.schemas import CreatedJob, JobCreate, JobEvent, JobResource, JobStatus, job_event
+from app.jobs.states import FINAL
+from app.jobs.stream import stream_events
+from app.jobs.tables import JobRow
+from app.pagination import PageQuery, as_page
+from app.repository import get_owned, list_owned
+from app.runtime import ReadSession, RuntimeDep, WriteSession
+from app.schemas import Page
+from gpu_jobs.config import JobKind
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+EVENT_STREAM = "text/event-stream"
+REPORTS = {"application/json": "report.json", "text/html": "report.html"}
+
+
+@router.post("", status_code=201, response_model=CreatedJob, responses=problem_responses(Conflict, InvalidInput, TooManyRequests))
+def create_job(body: JobCreate, caller: Writer, session: WriteSession, runtime: RuntimeDep, once: Once) -> Response:
+    """Start a job. Inputs that are still being inspected are waited for."""
+    return once.created(lambda: service.create_job(session, runtime, caller, body))
+
+
+@router.get("")
+def list_jobs(
+    caller: Reader,
+    session: ReadSession,
+    page: PageQuery,
+    status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
+    kind: Annotated[JobKind | None, Query(description="Only jobs of this kind.")] = None,
+    model_id: Annotated[str | None, Query(alias="model", max_length=100, description="Only jobs on this model.")] = None,
+) -> Page[JobResource]:
+    """Jobs, newest first."""
+    wanted = {JobRow.status: status, JobRow.kind: kind, JobRow.model_id: model_id}
+    rows = list_owned(session, JobRow, caller.tenant_id, page, *(column == value for column, value in wanted.items() if value is not None))
+    shown = service.show_jobs(session, rows)
+    return as_page(rows, page, lambda row: shown[row.id], lambda row: row.id)
+
+
+@router.get("/{job_id}", responses=problem_responses(NotFound))
+def get_job(job_id: str, caller: Reader, session: ReadSession) -> JobResource:
+    """One job: how far it is, and what came of it."""
+    return service.show_job(session, get_owned(session, JobRow, caller.tenant_id, job_id))
+
+
+@router.post("/{job_id}/cancel", responses=problem_responses(NotFound))
+def cancel_job(job_id: str, caller: Writer, session: WriteSession) -> JobResource:
+    """Stop a job. It is `cancelling` until its workers have let go. Cancelling twice, or a job that is over, changes nothing."""
+    return service.cancel_job(session, caller, job_id)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problem_responses(NotFound, Conflict))
+def delete_job(job_id: str, caller: Writer, session: WriteSession) -> None:
+    """Delete a job that is over, with its events, its artifacts and the stored bytes that nothing else needs."""
+    service.delete_job(session, caller, job_id)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=Page[JobEvent],
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problem_responses(NotFound)},
+)
+def list_events(
+    job_id: str,
+    request: Request,
+    caller: Reader,
+    session: ReadSession,
+    runtime: RuntimeDep,
+    page: PageQuery,
+    order: Annotated[Literal["asc", "desc"], Query(description="`desc` is newest first.")] = "desc",
+    last_event_id: Annotated[str | None, Header(description="With `Accept: text/event-stream`: the last event you have seen.")] = None,
+) -> Page[JobEvent] | Response:
+    """What has happened, newest first; or, with `Accept: text/event-stream`, all of it in order and then what happens next, until the job is over."""
+    job = get_owned(session, JobRow, caller.tenant_id, job_id)
+    after = _event_number("query/after", page.after)
+    if choose_media_type(request.headers.get("accept"), ("application/json", EVENT_STREAM)) == EVENT_STREAM:
+        seen = _event_number("header/Last-Event-ID", last_event_id) or after or 0
+        if job.status in FINAL and not repository.list_events(session, job.id, after=seen, oldest_first=True, limit=1):
+            return Response(status_code=204)  # tells an EventSource not to come back
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream_events(runtime.read, job.id, seen), media_type=EVENT_STREAM, headers=headers)
+    rows = repository.list_events(session, job.id, after=after, oldest_first=order == "asc", limit=page.limit + 1)
+    return as_page(rows, page, job_event, lambda row: f"evt_{row.id}")
+
+
+@router.get(
+    "/{job_id}/report",
+    response_class=Response,
+    responses={200: {"content": {media_type: {} for media_type in REPORTS}}, **problem_responses(NotFound, NotAcceptable, Conflict)},
+)
+def get_report(job_id: str, request: Request, caller: Reader, session: ReadSession, runtime: RuntimeDep) -> Response:
+    """The report of a finished job, as JSON or as one self-contained page, by `Accept`."""
+    media_type = choose_media_type(request.headers.get("accept"), tuple(REPORTS))
+    if media_type is None:
+        raise NotAcceptable(f"A report is offered as {' and as '.join(REPORTS)}.")
+    report = service.find_report(session, caller, job_id, REPORTS[media_type])
+    headers = {"Content-Length": str(report.bytes), "ETag": f'"{report.sha256}"', "Vary": "Accept"}
+    if media_type == "text/html":
+        headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+    return StreamingResponse(runtime.store.open_range(report.key), media_type=media_type, headers=headers)
+
+
+@router.get("/{job_id}/artifacts", responses=problem_responses(NotFound))
+def list_artifacts(job_id: str, caller: Reader, session: ReadSession, page: PageQuery) -> Page[ArtifactResource]:
+    """The files that a job left behind. `GET /v1/artifacts/{id}/content` hands them out."""
+    job = get_owned(session, JobRow, caller.tenant_id, job_id)
+    rows = list_owned(session, ArtifactRow, caller.tenant_id, page, ArtifactRow.job_id == job.id)
+    return as_page(rows, page, ArtifactResource.of, lambda row: row.id)
+
+
+def _event_number(place: str, id: str | None) -> int | None:
+    if id is None:
+        return None
+    number = id.removeprefix("evt_")
+    if not number.isascii() or not number.isdigit() or len(number) > 18:
+        raise InvalidInput.at(place, "must be the id of an event, such as evt_42")
+    return int(number)
