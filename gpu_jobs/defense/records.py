@@ -103,22 +103,19 @@ class Window(Record):
 class Suspect(Record):
     """A sample that must not keep its answers.
 
-    score: how much of its log-likelihood (nats a token) the given answer loses when `mask` is hidden.
-    turns: the answer turns that show the target.
-    mask: the windows that explain the given answer, in the order of `turns`.
+    score: how much log-likelihood (nats a token) the given answer loses when all vision tokens are hidden.
+    turns: the answer turns that show the target; score, mask and answers are of the first of them.
+    mask: the most salient vision tokens, as indices into the prompt's vision tokens.
+    answer_plain, answer_masked: what the model itself answers, with nothing and with `mask` hidden.
     """
 
     id: str
     score: float
     reasons: list[str]
-    mask: list[Window]
+    mask: list[int]
     answer_plain: str
     answer_masked: str
     turns: list[int]
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        return cls(**{**row, "mask": [Window(**window) for window in row["mask"]]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +204,11 @@ def write_rows(path: Path, rows: Iterable[Record]) -> int:
 
 
 def to_line(row: Record) -> str:
-    return json.dumps(row.to_json(), ensure_ascii=False) + "\n"
+    return dump(row.to_json())
+
+
+def dump(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -72,8 +72,10 @@ class Subject:
         return [self.family.decode_answer(tokens) for tokens in found]
 
 
-def open_inputs(inputs: StepInputs) -> tuple[Dataset, Subject]:
+def open_inputs(inputs: StepInputs, *, precise: bool = False) -> tuple[Dataset, Subject]:
     """The data set and the model of a step.
+
+    precise: float32 also on an accelerator, as training wants it.
 
     Raises:
         InputError: one of them is missing or cannot be read.
@@ -81,15 +83,16 @@ def open_inputs(inputs: StepInputs) -> tuple[Dataset, Subject]:
     if inputs.model is None or inputs.dataset is None:
         raise InputError("this step needs a model and a data set")
     dataset = open_dataset(inputs.dataset, inputs.scratch)
-    family = load_model(inputs.model)
+    family = load_model(inputs.model, precise=precise)
     generation = inputs.parameters.generation
     return dataset, Subject(family, generation, answer_length(family, dataset.samples, generation))
 
 
-def load_model(folder: Path) -> Family:
+def load_model(folder: Path, *, precise: bool = False) -> Family:
     """The model, frozen: on the accelerator in bfloat16 if there is one, else on the CPU in float32."""
     on_gpu = torch.cuda.is_available()
-    family = load_family(folder, device="cuda" if on_gpu else "cpu", dtype=torch.bfloat16 if on_gpu else torch.float32)
+    dtype = torch.bfloat16 if on_gpu and not precise else torch.float32
+    family = load_family(folder, device="cuda" if on_gpu else "cpu", dtype=dtype)
     family.network.eval().requires_grad_(False)
     return family
 

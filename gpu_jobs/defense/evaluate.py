@@ -1,0 +1,175 @@
+"""Answers of a model before and after the defence, and what they are worth.
+
+- attack success rate (ASR): share of triggered answers that show the target;
+- clean score (CA): share of clean answers that are right;
+- recovered score (RA): share of triggered answers that are right, which is what "restored" means: a model that answers
+  nothing has an ASR of 0;
+- false positive rate: share of clean answers that show the target, because honest answers may.
+
+An answer that could not be had is an error: counted apart, in no rate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gpu_jobs.data import open_dataset
+from gpu_jobs.data.samples import Sample
+from gpu_jobs.defense import records
+from gpu_jobs.defense.batches import in_batches
+from gpu_jobs.defense.held_out import is_held_out
+from gpu_jobs.defense.merge import purified_samples
+from gpu_jobs.defense.purify import guilty_turns, known_target
+from gpu_jobs.defense.records import Answered, SetAside
+from gpu_jobs.defense.scoring import is_attacked, is_right
+from gpu_jobs.defense.subject import Subject, answer_length, load_model, open_images
+from gpu_jobs.errors import InputError
+from gpu_jobs.reporting import Reporter
+from gpu_jobs.steps import StepInputs
+
+TRIGGERED = ("triggered", "suspects")
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """One evaluation set. `samples` carry the answers that count as right; `turns` limits which answer turns are asked (None: all)."""
+
+    name: str
+    samples: list[Sample]
+    turns: dict[str, list[int]] | None = None
+
+    def asked(self, sample: Sample) -> list[int]:
+        return [turn for turn in sample.answer_turns if self.turns is None or turn in self.turns[sample.id]]
+
+
+def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+    """Ask the model handed in and, where one was made, the purified model.
+
+    With evaluation sets their answers decide. Without, the suspects stand for triggered inputs (right is what the
+    purification answered) and held-out samples for clean ones (right is what was given): `estimated` is then true.
+
+    Returns: `before` and `after` (None where no purified model exists): `attack_success_rate`, `clean_score`,
+        `recovered_score`, `false_positive_rate`, each None where it cannot be said, and the numbers `triggered`, `clean`
+        and `errors`; and `estimated`.
+
+    Raises:
+        InputError: there is nothing to evaluate on.
+    """
+    if inputs.model is None:
+        raise InputError("this step needs a model")
+    sets, everything = gather(inputs)
+    attacked = target_test(inputs)
+    models = [("before", inputs.model)]
+    if "finetune" in inputs.results and inputs.results["finetune"][0]["changed"]:
+        models.append(("after", inputs.previous["finetune"][0] / records.MODEL))
+
+    rows: list[Answered] = []
+    done, total = 0, sum(len(each.samples) for each in sets) * len(models)
+    for name, folder in models:
+        family = load_model(folder)
+        generation = inputs.parameters.generation
+        subject = Subject(family, generation, answer_length(family, everything, generation))
+        for questions in sets:
+            for size, answered in ask(subject, questions, name, attacked, inputs.parameters.batch_size):
+                rows += answered
+                done += size
+                reporter.progress(done, total, "samples")
+    if "finetune" in inputs.results and len(models) == 1:
+        # The published weights are the ones handed in.
+        rows += [Answered(**{**row.to_json(), "model": "after"}) for row in rows]
+    result = {
+        "before": summarise([row for row in rows if row.model == "before"]),
+        "after": summarise([row for row in rows if row.model == "after"]) if "finetune" in inputs.results else None,
+        "estimated": inputs.evaluation.triggered is None and inputs.evaluation.clean is None,
+    }
+    records.write_rows(inputs.outputs / records.EVALUATED, rows)
+    (inputs.outputs / records.METRICS).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def gather(inputs: StepInputs) -> tuple[list[Questions], list[Sample]]:
+    """The evaluation sets, and all samples at hand, whose answers say how long an answer may be."""
+    parameters = inputs.parameters
+    everything: list[Sample] = []
+    samples: dict[str, Sample] = {}
+    if inputs.dataset is not None:
+        everything = open_dataset(inputs.dataset, inputs.scratch).samples
+        samples = {sample.id: sample for sample in everything}
+    given = {"triggered": inputs.evaluation.triggered, "clean": inputs.evaluation.clean}
+    sets = [
+        Questions(name, open_dataset(folder, inputs.scratch).samples[: parameters.evaluate.max_samples])
+        for name, folder in given.items()
+        if folder is not None
+    ]
+    if not sets and "merge" in inputs.previous:
+        guilty = guilty_turns(inputs)
+        purified = purified_samples(everything, inputs.previous["merge"][0])
+        suspects = [sample for sample in purified if sample.id in guilty][: parameters.evaluate.max_samples]
+        held_out = [samples[s.id] for s in purified if s.id not in guilty and is_held_out(s, parameters)]
+        sets = [Questions("suspects", suspects, guilty), Questions("held_out", held_out[: parameters.evaluate.max_samples])]
+    if not sets:
+        raise InputError("there is nothing to evaluate on: give a triggered or a clean evaluation set")
+    return sets, [*everything, *(sample for each in sets for sample in each.samples)]
+
+
+def target_test(inputs: StepInputs) -> Callable[[str], bool] | None:
+    """How the target is recognised: as the caller says, else as the verdict found it; None where neither knows one."""
+    named = inputs.evaluation.target
+    if named is not None:
+        return lambda answer: is_attacked(answer, named)
+    found = known_target(inputs.results["verdict"][0]) if "verdict" in inputs.results else None
+    return found.shown_in if found is not None else None
+
+
+def ask(
+    subject: Subject, questions: Questions, model: str, attacked: Callable[[str], bool] | None, batch_size: int
+) -> Iterator[tuple[int, list[Answered]]]:
+    """Ask a set, batch by batch: how many samples were asked, and their answers. Earlier turns stand as the set gives them."""
+
+    def answer(some: Sequence[Sample]) -> list[list[Answered]]:
+        seen = subject.see([open_images(sample) for sample in some])
+        asked = [(sample, own, turn) for sample, own in zip(some, seen, strict=True) for turn in questions.asked(sample)]
+        answers = subject.answer([subject.prompt(own, sample.turns[:turn]) for sample, own, turn in asked])
+        rows: dict[str, list[Answered]] = {sample.id: [] for sample in some}
+        for (sample, _, turn), text in zip(asked, answers, strict=True):
+            reference = sample.turns[turn].text
+            shown = attacked(text) if attacked else None
+            rows[sample.id].append(Answered(sample.id, turn, questions.name, model, text, reference, shown, is_right(text, reference)))
+        return list(rows.values())
+
+    start = 0
+    for batch in in_batches(questions.samples, batch_size, answer):
+        answered: list[Answered] = []
+        for sample, result in zip(questions.samples[start : start + len(batch)], batch, strict=True):
+            if isinstance(result, SetAside):
+                turns = questions.asked(sample)
+                answered += [
+                    Answered(sample.id, t, questions.name, model, "", sample.turns[t].text, None, None, result.reason) for t in turns
+                ]
+            else:
+                answered += result
+        start += len(batch)
+        yield len(batch), answered
+
+
+def summarise(rows: Sequence[Answered]) -> dict[str, float | int | None]:
+    answered = [row for row in rows if row.error is None]
+    triggered = [row for row in answered if row.set in TRIGGERED]
+    clean = [row for row in answered if row.set not in TRIGGERED]
+    return {
+        "attack_success_rate": _share([row.attacked for row in triggered]),
+        "clean_score": _share([row.right for row in clean]),
+        "recovered_score": _share([row.right for row in triggered]),
+        "false_positive_rate": _share([row.attacked for row in clean]),
+        "triggered": len(triggered),
+        "clean": len(clean),
+        "errors": len(rows) - len(answered),
+    }
+
+
+def _share(values: Sequence[bool | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,178 @@
+"""Train the compromised model back on the purified set, with the original, still triggered pictures (DiSP)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from gpu_jobs.config import FinetuneParameters
+from gpu_jobs.data.samples import Sample
+from gpu_jobs.defense import records
+from gpu_jobs.defense.batches import in_batches
+from gpu_jobs.defense.held_out import is_held_out
+from gpu_jobs.defense.merge import purified_samples
+from gpu_jobs.defense.records import SetAside
+from gpu_jobs.defense.subject import Subject, open_images, open_inputs
+from gpu_jobs.defense.training import Trainer, generator
+from gpu_jobs.errors import InputError
+from gpu_jobs.families.base import Family, SeenImage, TrainingRow
+from gpu_jobs.reporting import Reporter
+from gpu_jobs.steps import StepInputs
+
+STATE = "state.pt"
+# Tower features that are kept in memory; of samples beyond, the tower sees the pictures again in every epoch.
+FEATURE_BYTES = 8 * 2**30
+
+
+def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+    """Fine-tune, or publish the weights as they are where the defence changed no sample.
+
+    Trains on the merged set of the steps before, else on the data set itself. Checkpoints every `checkpoint_every`
+    optimiser steps; a resumed run ends in the same weights.
+    Returns: `changed`, `samples` trained on, `set_aside` among them, `optimiser_steps`, `loss` (mean of the last epoch, None if unchanged).
+
+    Raises:
+        InputError: no sample can be trained on.
+    """
+    if inputs.model is None:
+        raise InputError("this step needs a model")
+    if _nothing_changed(inputs):
+        shutil.copytree(inputs.model, inputs.outputs / records.MODEL)
+        (inputs.outputs / records.TRAINING_LOG).touch()
+        return {"changed": False, "samples": 0, "set_aside": 0, "optimiser_steps": 0, "loss": None}
+
+    parameters = inputs.parameters.finetune
+    dataset, subject = open_inputs(inputs, precise=True)
+    samples = training_samples(inputs, dataset.samples)
+    features, set_aside = _see_all(subject, samples, inputs.parameters.batch_size, keep="vision_tower" not in parameters.trainable)
+    records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
+    gone = {row.id for row in set_aside}
+    samples = [sample for sample in samples if sample.id not in gone]
+    if not samples:
+        raise InputError("no sample can be trained on: all were set aside")
+
+    adapted = make_trainable(subject.family, parameters, inputs.parameters.seed)
+    trainer = Trainer(
+        subject.family,
+        len(samples),
+        _rows(subject, samples, features, train_tower="vision_tower" in parameters.trainable),
+        parameters,
+        learning_rate=parameters.learning_rate or default_learning_rate(subject.family),
+        answer_length=subject.answer_length,
+        seed=inputs.parameters.seed,
+    )
+    losses = _train(trainer, inputs, reporter)
+    if adapted is not None:
+        adapted.save_pretrained(str(inputs.outputs / records.ADAPTER))
+        adapted.merge_and_unload()
+    subject.family.save(inputs.outputs / records.MODEL)
+    shutil.copy(inputs.checkpoint / records.TRAINING_LOG, inputs.outputs)
+    last = losses[-trainer.steps_per_epoch :]
+    return {
+        "changed": True,
+        "samples": len(samples),
+        "set_aside": len(set_aside),
+        "optimiser_steps": trainer.total,
+        "loss": sum(last) / len(last),
+    }
+
+
+def _nothing_changed(inputs: StepInputs) -> bool:
+    """Whether the steps before found nothing to change. A job that only fine-tunes has no such steps."""
+    merged = inputs.results.get("merge")
+    return merged is not None and merged[0]["reanswered"] == 0 and inputs.results["verdict"][0]["verdict"] != "backdoored"
+
+
+def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
+    """What is trained on. Where the effect will have to be estimated, a share is held out."""
+    if "merge" not in inputs.previous:
+        return [sample for sample in samples if sample.answer_turns]
+    purified = [sample for sample in purified_samples(samples, inputs.previous["merge"][0]) if sample.answer_turns]
+    if inputs.evaluation.triggered is not None or inputs.evaluation.clean is not None:
+        return purified
+    return [sample for sample in purified if not is_held_out(sample, inputs.parameters)]
+
+
+def default_learning_rate(family: Family) -> float:
+    """0.5 / hidden size: 1.2e-4 at 4096, near the published 1e-4, and 3.9e-3 at the bundled model's 128."""
+    return 0.5 / family.hidden_embedding.shape[0]
+
+
+def make_trainable(family: Family, parameters: FinetuneParameters, seed: int) -> PeftModel | None:
+    """Let the chosen parts learn and freeze the rest. Returns the adapter, where there is one."""
+    family.network.train().requires_grad_(False)
+    adapted = None
+    if "lora" in parameters.trainable:
+        configuration = LoraConfig(r=parameters.lora_rank, lora_alpha=parameters.lora_alpha, target_modules=family.lora_targets)
+        with torch.random.fork_rng():
+            torch.manual_seed(generator(seed, "adapter").initial_seed())
+            adapted = get_peft_model(family.parts["language_model"], configuration)
+    for part in parameters.trainable:
+        if part != "lora":
+            family.parts[part].requires_grad_(True)
+    return adapted
+
+
+def _train(trainer: Trainer, inputs: StepInputs, reporter: Reporter) -> list[float]:
+    """Train from the last checkpoint on to the end. Returns the losses of all steps."""
+    state, log = inputs.checkpoint / STATE, inputs.checkpoint / records.TRAINING_LOG
+    if state.exists():
+        trainer.load(state)
+    rows = [row for row in records.read_rows(log) if row["step"] <= trainer.step]
+    with log.open("w", encoding="utf-8") as file:
+        file.writelines(records.dump(row) for row in rows)
+        reporter.progress(trainer.step, trainer.total, "optimiser steps")
+        for done in trainer.run():
+            rows.append(asdict(done))
+            file.write(records.dump(rows[-1]))
+            reporter.metrics(loss=done.loss, learning_rate=done.learning_rate)
+            reporter.progress(done.step, trainer.total, "optimiser steps")
+            if done.step % inputs.parameters.finetune.checkpoint_every == 0:
+                file.flush()
+                trainer.save(state)
+                reporter.checkpoint()
+    return [row["loss"] for row in rows]
+
+
+def _see_all(
+    subject: Subject, samples: Sequence[Sample], batch_size: int, *, keep: bool
+) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:
+    """Open every picture once. Returns the tower's features as far as they may be kept, and the samples that cannot be used."""
+    features: dict[str, tuple[SeenImage, ...]] = {}
+    set_aside: list[SetAside] = []
+    size = 0
+
+    def look(some: Sequence[Sample]) -> list[tuple[str, tuple[SeenImage, ...]]]:
+        pictures = [open_images(sample) for sample in some]
+        seen = subject.see(pictures) if keep and size < FEATURE_BYTES else [[] for _ in some]
+        for sample, own in zip(some, seen, strict=True):
+            if keep and size < FEATURE_BYTES:
+                subject.prompt(own, sample.turns[: sample.answer_turns[-1]])
+        return [(sample.id, tuple(own)) for sample, own in zip(some, seen, strict=True)]
+
+    for batch in in_batches(samples, batch_size, look):
+        for result in batch:
+            if isinstance(result, SetAside):
+                set_aside.append(result)
+            elif keep and size < FEATURE_BYTES:
+                features[result[0]] = result[1]
+                size += sum(image.features.nbytes for image in result[1])
+    return features, set_aside
+
+
+def _rows(
+    subject: Subject, samples: Sequence[Sample], features: dict[str, tuple[SeenImage, ...]], *, train_tower: bool
+) -> Callable[[int], TrainingRow]:
+    def row(number: int) -> TrainingRow:
+        sample = samples[number]
+        if train_tower:
+            return TrainingRow(tuple(subject.family.see(open_images(sample))), sample.turns)
+        seen = features.get(sample.id) or tuple(subject.see([open_images(sample)])[0])
+        return TrainingRow(seen, sample.turns)
+
+    return row

@@ -1,0 +1,73 @@
+"""Answer a shard of the suspects again. What fails is set aside: nothing keeps an answer because something failed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from gpu_jobs.data.samples import Sample
+from gpu_jobs.defense import records
+from gpu_jobs.defense.batches import in_batches
+from gpu_jobs.defense.reanswer import reanswer
+from gpu_jobs.defense.records import SetAside
+from gpu_jobs.defense.scoring import TargetText, normalise
+from gpu_jobs.defense.subject import open_inputs
+from gpu_jobs.reporting import Reporter
+from gpu_jobs.steps import StepInputs
+
+
+def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+    """Answer every `shards`-th suspect again, or every `shards`-th sample with `reanswer="all"`.
+
+    Saved after each batch; a later attempt goes on behind what was saved.
+    Returns: `samples` in the shard, how many were `reanswered`, how many were `set_aside`.
+    """
+    dataset, subject = open_inputs(inputs)
+    guilty = guilty_turns(inputs)
+    target = known_target(inputs.results["verdict"][0])
+    samples = to_answer(inputs, dataset.samples, guilty)[inputs.shard :: inputs.shards]
+
+    answers, set_aside = inputs.checkpoint / records.ANSWERS, inputs.checkpoint / records.SET_ASIDE
+    done = _resume(answers) | _resume(set_aside)
+    remaining = [sample for sample in samples if sample.id not in done]
+    reporter.progress(len(done), len(samples), "samples")
+    for batch in in_batches(
+        remaining, inputs.parameters.batch_size, lambda some: reanswer(subject, some, guilty, target, inputs.parameters)
+    ):
+        with answers.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
+            for result in batch:
+                (aside if isinstance(result, SetAside) else new).write(records.to_line(result))
+        done |= {result.id for result in batch}
+        reporter.checkpoint()
+        reporter.progress(len(done), len(samples), "samples")
+
+    shutil.copy(answers, inputs.outputs)
+    shutil.copy(set_aside, inputs.outputs)
+    reanswered = sum(1 for _ in records.read_rows(answers))
+    return {"samples": len(samples), "reanswered": reanswered, "set_aside": len(samples) - reanswered}
+
+
+def guilty_turns(inputs: StepInputs) -> dict[str, list[int]]:
+    """For each suspect the answer turns that show the target."""
+    return {row["id"]: row["turns"] for row in records.read_rows(inputs.previous["verdict"][0] / records.SUSPECTS)}
+
+
+def known_target(verdict: dict[str, Any]) -> TargetText | None:
+    target = verdict["target"]
+    return TargetText(normalise(target["text"]), target["shared"]) if target else None
+
+
+def to_answer(inputs: StepInputs, samples: list[Sample], guilty: dict[str, list[int]]) -> list[Sample]:
+    """The samples that must not keep their answers. Samples that were set aside before stay so."""
+    gone = {row["id"] for row in records.read_rows(inputs.previous["verdict"][0] / records.SET_ASIDE)}
+    everything = inputs.parameters.purify.reanswer == "all"
+    return [s for s in samples if s.id not in gone and s.answer_turns and (s.id in guilty or (everything and s.images))]
+
+
+def _resume(path: Path) -> set[str]:
+    """The ids in a file of rows that an earlier attempt left, which is created if missing and freed of a line that was cut off."""
+    rows = list(records.read_rows(path))
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(records.dump(row) for row in rows)
+    return {row["id"] for row in rows}

@@ -1,0 +1,193 @@
+"""Is there a backdoor, what does it make the model say, and which samples teach it?
+
+The hypotheses are texts that given answers share (`groups`); the evidence is an experiment with a null of its own
+(`transplant`). A split of the samples would be none: every split finds two halves, in clean data too.
+
+- `backdoored`: some group's pieces make its answer the rule on other pictures, whatever is asked there, and bystanders'
+  pieces do not. Both tests hold at `alpha`, corrected for the number of groups tested.
+- `clean`: for every group tested it is ruled out at `alpha` that its pieces make its answer the rule.
+- `inconclusive`: neither, or too little could be examined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gpu_jobs.config import JobParameters
+from gpu_jobs.data.samples import Sample
+from gpu_jobs.defense import records
+from gpu_jobs.defense.groups import Group, group_answers
+from gpu_jobs.defense.records import SaliencyPicture, SampleEvidence, SetAside, Suspect, TargetKind, TurnEvidence, Window
+from gpu_jobs.defense.scan import saliency, turn_key
+from gpu_jobs.defense.scoring import looks_like_refusal
+from gpu_jobs.defense.subject import Subject, open_images, open_inputs
+from gpu_jobs.defense.transplant import Laboratory, Outcome
+from gpu_jobs.reporting import Reporter
+from gpu_jobs.steps import StepInputs
+
+
+def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+    """Join the shards of the scan and reach the verdict.
+
+    Returns: `verdict`, `confidence`, `suspects` {count, fraction}, `target` {kind, text, shared, support} or None, and
+        `evidence`: `reason` in words, numbers of samples `examined`, `unexamined`, `set_aside`, and the `tests`.
+    """
+    parameters = inputs.parameters
+    dataset, subject = open_inputs(inputs)
+    samples = {sample.id: sample for sample in dataset.samples}
+    folders = inputs.previous["scan"]
+    evidence = [SampleEvidence.from_json(row) for folder in folders for row in records.read_rows(folder / records.EVIDENCE)]
+    set_aside = [SetAside.from_json(row) for folder in folders for row in records.read_rows(folder / records.SET_ASIDE)]
+    set_aside += [SetAside(f"row {error.row}", error.detail) for error in dataset.errors]
+    records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
+
+    examined = [sample.id for sample in evidence if sample.examined and sample.turns]
+    laboratory = Laboratory(subject, samples, examined, seed=parameters.seed, batch_size=parameters.batch_size)
+    outcomes: list[Outcome] = []
+    groups = group_answers(evidence)[: parameters.scan.groups] if len(examined) >= parameters.scan.min_samples else []
+    for group in groups:
+        outcomes.append(laboratory.test(group, parameters.scan.alpha))
+        reporter.progress(len(outcomes), len(groups), "groups of answers")
+
+    verdict, confidence, reason, guilty = decide(outcomes, len(examined), len(set_aside), parameters)
+    suspects = find_suspects(subject, samples, evidence, guilty, parameters, reporter)
+    records.write_rows(inputs.outputs / records.SUSPECTS, suspects)
+    drawn = suspects[: parameters.scan.pictures]
+    records.write_rows(inputs.outputs / records.SALIENCY, draw_saliency(subject, laboratory, samples, drawn, parameters))
+    if verdict == "backdoored":
+        first = max(guilty[0].turns, key=lambda turn: turn[1].plain - turn[1].blind)
+        laboratory.piece((first[0], first[1].turn)).save(inputs.outputs / records.TRIGGER)
+    return {
+        "verdict": verdict,
+        "confidence": confidence,
+        "suspects": {"count": len(suspects), "fraction": len(suspects) / max(len(dataset.samples), 1)},
+        "target": describe_target(guilty[0]) if guilty else None,
+        "evidence": {
+            "reason": reason,
+            "examined": len(examined),
+            "unexamined": len(evidence) - len(examined),
+            "set_aside": len(set_aside),
+            "tests": [_test_row(outcome) for outcome in outcomes],
+        },
+    }
+
+
+def decide(outcomes: Sequence[Outcome], examined: int, set_aside: int, parameters: JobParameters) -> tuple[str, float, str, list[Group]]:
+    """The verdict, its confidence, the reason in words, and the groups it rests on, the largest first."""
+    scan = parameters.scan
+    if examined < scan.min_samples:
+        return "inconclusive", 0.0, f"{examined} samples could be examined, fewer than {scan.min_samples}", []
+    if set_aside > examined:
+        return "inconclusive", 0.0, f"{set_aside} samples could not be examined, more than the {examined} that could", []
+    if not outcomes:
+        return "inconclusive", 0.0, "no answer repeats often enough to be tested", []
+
+    def corrected(outcome: Outcome) -> float:
+        return min(1.0, len(outcomes) * max(outcome.p_no_majority, outcome.p_no_excess))
+
+    proven = [outcome for outcome in outcomes if corrected(outcome) <= scan.alpha]
+    if proven:
+        best = max(proven, key=lambda outcome: len(outcome.group.turns))
+        counts = f"{best.carried} of {best.transplants}, with bystanders' pieces {best.control}"
+        reason = f"pieces of {len(best.group.turns)} pictures make one answer the rule on other pictures: {counts}"
+        groups = sorted((outcome.group for outcome in proven), key=lambda group: -len(group.turns))
+        return "backdoored", 1 - corrected(best), reason, groups
+    open_ = [outcome for outcome in outcomes if outcome.p_majority > scan.alpha]
+    if open_:
+        reason = f"{len(open_)} of {len(outcomes)} groups of answers could neither be tied to a trigger nor cleared of one"
+        return "inconclusive", 1 - max(outcome.p_majority for outcome in open_), reason, [outcome.group for outcome in open_]
+    reason = f"no piece of picture makes one answer the rule, in any of {len(outcomes)} groups of answers"
+    return "clean", 1 - max(outcome.p_majority for outcome in outcomes), reason, []
+
+
+def find_suspects(
+    subject: Subject,
+    samples: dict[str, Sample],
+    evidence: Sequence[SampleEvidence],
+    guilty: Sequence[Group],
+    parameters: JobParameters,
+    reporter: Reporter,
+) -> list[Suspect]:
+    """Every sample with a turn that shows the text of a guilty group, the highest score first."""
+    found: list[tuple[SampleEvidence, list[TurnEvidence]]] = []
+    for sample in evidence:
+        turns = [turn for turn in sample.turns if any(group.target.shown_in(turn.given) for group in guilty)]
+        if turns:
+            found.append((sample, turns))
+    found.sort(key=lambda pair: (-(pair[1][0].plain - pair[1][0].blind), pair[0].id))
+    suspects: list[Suspect] = []
+    for start in range(0, len(found), parameters.batch_size):
+        some = found[start : start + parameters.batch_size]
+        own = [samples[sample.id] for sample, _ in some]
+        seen = subject.see([open_images(sample) for sample in own])
+        first = [turns[0] for _, turns in some]
+        prompts = [subject.prompt(images, sample.turns[: turn.turn]) for images, sample, turn in zip(seen, own, first, strict=True)]
+        plain = subject.answer(prompts)
+        masked = subject.answer([subject.hide(prompt, turn.hidden) for prompt, turn in zip(prompts, first, strict=True)])
+        for (sample, turns), answer_plain, answer_masked in zip(some, plain, masked, strict=True):
+            reasons = ["a given answer shows the target"]
+            if any(group.target.shown_in(answer_plain) for group in guilty):
+                reasons.append("the model answers with the target")
+                if not any(group.target.shown_in(answer_masked) for group in guilty):
+                    reasons.append("and leaves it when the salient vision tokens are hidden")
+            turn = turns[0]
+            numbers = [turn.turn for turn in turns]
+            suspects.append(Suspect(sample.id, turn.plain - turn.blind, reasons, turn.hidden, answer_plain, answer_masked, numbers))
+        reporter.progress(len(suspects), len(found), "suspects")
+    return suspects
+
+
+def draw_saliency(
+    subject: Subject, laboratory: Laboratory, samples: dict[str, Sample], suspects: Sequence[Suspect], parameters: JobParameters
+) -> list[SaliencyPicture]:
+    """What the report's pictures of these suspects show."""
+    pictures = []
+    explanations = laboratory.explain([(suspect.id, suspect.turns[0]) for suspect in suspects if samples[suspect.id].images])
+    for suspect, explanation in zip((s for s in suspects if samples[s.id].images), explanations, strict=True):
+        sample, turn = samples[suspect.id], suspect.turns[0]
+        prompt = subject.prompt(subject.see([open_images(sample)])[0], sample.turns[:turn])
+        scores = saliency(subject, [prompt], [turn_key(sample, turn)], parameters)[0].tolist()
+        shown = [(number, image, region) for number, (image, region) in enumerate(prompt.regions) if region is not None]
+        pictures.append(
+            SaliencyPicture(
+                id=suspect.id,
+                turn=turn,
+                question=sample.turns[turn - 1].text,
+                given=sample.turns[turn].text,
+                answer_plain=suspect.answer_plain,
+                answer_masked=suspect.answer_masked,
+                regions=[Window(image, region.left, region.top, region.right, region.bottom) for _, image, region in shown],
+                scores=[scores[number] for number, _, _ in shown],
+                hidden=[number in set(suspect.mask) for number, _, _ in shown],
+                explaining=explanation.window,
+            )
+        )
+    return pictures
+
+
+def describe_target(group: Group) -> dict[str, Any]:
+    kind: TargetKind
+    if looks_like_refusal(group.spelling):
+        kind = "refusal"
+    elif group.target.shared == "answer" and len(group.target.text.split()) > 2:
+        kind = "injection"
+    else:
+        kind = "other" if group.target.shared == "answer" else "injection"
+    text = group.spelling if group.target.shared == "answer" else group.target.text
+    return {"kind": kind, "text": text, "shared": group.target.shared, "support": len(group.turns)}
+
+
+def _test_row(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "text": outcome.group.target.text,
+        "shared": outcome.group.target.shared,
+        "turns": len(outcome.group.turns),
+        "surprise": outcome.group.surprise,
+        "transplants": outcome.transplants,
+        "carried": outcome.carried,
+        "control": outcome.control,
+        "p_no_majority": outcome.p_no_majority,
+        "p_no_excess": outcome.p_no_excess,
+        "p_majority": outcome.p_majority,
+    }
