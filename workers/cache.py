@@ -116,7 +116,9 @@ class ContentCache:
         if self._added < self._limit // 20:
             return
         self._added = 0
-        entries = [(path, path.stat().st_mtime, _size(path)) for path in (*self._files.glob("*/*"), *self._unpacked.iterdir()) if path.exists()]
+        entries = [
+            (path, path.stat().st_mtime, _size(path)) for path in (*self._files.glob("*/*"), *self._unpacked.iterdir()) if path.exists()
+        ]
         excess = sum(size for _, _, size in entries) - self._limit
         for path, _, size in sorted(entries, key=lambda entry: entry[1]):
             if excess <= 0:

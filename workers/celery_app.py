@@ -8,7 +8,7 @@ import structlog
 from celery import Celery, signals
 from kombu import Queue
 
-from app.logs import configure_logging
+from app.logs import configure_logs
 from app.settings import load_settings
 from workers import shutdown
 
@@ -44,7 +44,7 @@ settings = load_settings()
 app = make_celery(settings.broker_url, settings.lease_seconds)
 
 
-@app.task(name="run_step")  # type: ignore[untyped-decorator]
+@app.task(name="run_step")
 def run_step(id: str) -> None:
     # Imported in the process that does the work: the main process forks, and must have no threads or connections to pass on.
     from workers.context import context
@@ -53,7 +53,7 @@ def run_step(id: str) -> None:
     run(context(), id)
 
 
-@app.task(name="deliver_webhook")  # type: ignore[untyped-decorator]
+@app.task(name="deliver_webhook")
 def deliver_webhook(id: str) -> None:
     from workers.context import context
     from workers.deliveries import deliver
@@ -61,11 +61,19 @@ def deliver_webhook(id: str) -> None:
     deliver(context(), id)
 
 
-@signals.setup_logging.connect  # type: ignore[untyped-decorator]
-def _configure_logging(**_: Any) -> None:
-    configure_logging(settings.log_level)
+@app.task(name="sweep")
+def sweep(id: str) -> None:
+    from workers.context import context
+    from workers.sweeper import sweep_deleted
+
+    sweep_deleted(context(), id)
 
 
-@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    configure_logs(settings.log_level)
+
+
+@signals.worker_shutting_down.connect
 def _begin_shutdown(**_: Any) -> None:
     shutdown.request()

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.artifacts.tables import ArtifactRow
+from app.blobs.service import adopt
 from app.db import database_now
 from app.ids import new_id
 from app.jobs.leases import Lease, complete_step
@@ -27,6 +28,8 @@ def publish_job(session: Session, lease: Lease, work: Work, published: dict[str,
     result = name_artifacts(published["result"], {artifact.name: artifact.id for artifact in artifacts})
     if complete_step(session, lease, result=result, outputs={"files": files}):
         session.add_all(artifacts)
+        for row in artifacts:
+            adopt(session, tenant_id=row.tenant_id, owner_id=row.id, key=row.key, sha256=row.sha256, bytes=row.bytes)
 
 
 def make_artifacts(work: Work, published: list[dict[str, Any]], outputs: list[ManifestFile], *, now: datetime) -> list[ArtifactRow]:

@@ -23,7 +23,10 @@ def reap(sessions: sessionmaker[Session]) -> int:
     with sessions.begin() as session:
         now = database_now(session)
         overdue = session.scalars(
-            select(StepRow.id).where(StepRow.status == "running", StepRow.lease_expires_at <= now).order_by(StepRow.lease_expires_at).limit(BATCH)
+            select(StepRow.id)
+            .where(StepRow.status == "running", StepRow.lease_expires_at <= now)
+            .order_by(StepRow.lease_expires_at)
+            .limit(BATCH)
         ).all()
     taken = 0
     for step_id in overdue:

@@ -1,4 +1,4 @@
-"""The outbox to the broker, and the rounds that make up for whatever got lost. Run as `python -m workers.relay`; several may run side by side."""
+"""The outbox to the broker, and the rounds that make up for whatever got lost: `python -m workers.relay`, once or several times."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ class Relay:
 
 def main() -> None:
     from app.db import make_engine, make_session_factory
-    from app.logs import configure_logging
+    from app.logs import configure_logs
     from workers.celery_app import app, settings
     from workers.context import context
 
-    configure_logging(settings.log_level)
+    configure_logs(settings.log_level)
     relay = Relay(context(), make_session_factory(make_engine(settings.database_url), read_only=True), app)
 
     def leave(_signal: int, _frame: FrameType | None) -> None:

@@ -92,7 +92,6 @@ def load_work(session: Session, lease: Lease) -> Work:
     if step is None or job is None:
         raise LeaseLost(lease.step_id)
     model, dataset = _input(session, job.model_id), _input(session, job.dataset_id)
-    triggered, clean = _input(session, job.triggered_dataset_id), _input(session, job.clean_dataset_id)
     finished = session.scalars(select(StepRow).where(StepRow.job_id == job.id, StepRow.position < step.position))
     return Work(
         step_id=step.id,
@@ -102,12 +101,14 @@ def load_work(session: Session, lease: Lease) -> Work:
         shard=step.shard,
         shards=step.shards,
         parameters=JobParameters.model_validate(job.parameters),
-        model=model and model.files,
-        dataset=dataset and dataset.files,
-        triggered=triggered and triggered.files,
-        clean=clean and clean.files,
-        target=job.target and _TARGET.validate_python(job.target),
-        previous=[FinishedStep(cast(StepKind, row.kind), row.shard, (row.outputs or {}).get("files", []), row.result or {}) for row in finished],
+        model=_files(model),
+        dataset=_files(dataset),
+        triggered=_files(_input(session, job.triggered_dataset_id)),
+        clean=_files(_input(session, job.clean_dataset_id)),
+        target=None if job.target is None else _TARGET.validate_python(job.target),
+        previous=[
+            FinishedStep(cast(StepKind, row.kind), row.shard, (row.outputs or {}).get("files", []), row.result or {}) for row in finished
+        ],
         checkpoint=step.checkpoint,
         about=_about(job, model, dataset),
     )
@@ -120,8 +121,10 @@ def load_inspection(session: Session, lease: Lease) -> InspectionWork:
         LeaseLost: its subject was deleted.
     """
     step = session.get(StepRow, lease.step_id)
-    subject = step and find_input(session, step.subject_id)
-    if step is None or subject is None:
+    if step is None:
+        raise LeaseLost(lease.step_id)
+    subject = find_input(session, step.subject_id)
+    if subject is None:
         raise LeaseLost(lease.step_id)
     return InspectionWork(step.id, subject.id, subject.tenant_id, subject.files)
 
@@ -133,6 +136,10 @@ def _input(session: Session, id: str | None) -> ModelRow | DatasetRow | None:
     if found is None:
         raise LeaseLost(f"{id} was deleted")
     return found
+
+
+def _files(row: ModelRow | DatasetRow | None) -> Files | None:
+    return None if row is None else row.files
 
 
 def _about(job: JobRow, model: ModelRow | DatasetRow | None, dataset: ModelRow | DatasetRow | None) -> dict[str, str]:

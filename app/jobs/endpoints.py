@@ -75,7 +75,7 @@ def delete_job(job_id: str, caller: Writer, session: WriteSession) -> None:
     response_model=Page[JobEvent],
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problem_responses(NotFound)},
 )
-def list_events(
+def list_job_events(
     job_id: str,
     request: Request,
     caller: Reader,
@@ -85,7 +85,7 @@ def list_events(
     order: Annotated[Literal["asc", "desc"], Query(description="`desc` is newest first.")] = "desc",
     last_event_id: Annotated[str | None, Header(description="With `Accept: text/event-stream`: the last event you have seen.")] = None,
 ) -> Page[JobEvent] | Response:
-    """What has happened, newest first; or, with `Accept: text/event-stream`, all of it in order and then what happens next, until the job is over."""
+    """What has happened, newest first; or, with `Accept: text/event-stream`, all of it in order and then what happens next, to the end."""
     job = get_owned(session, JobRow, caller.tenant_id, job_id)
     after = _event_number("query/after", page.after)
     if choose_media_type(request.headers.get("accept"), ("application/json", EVENT_STREAM)) == EVENT_STREAM:
@@ -103,7 +103,7 @@ def list_events(
     response_class=Response,
     responses={200: {"content": {media_type: {} for media_type in REPORTS}}, **problem_responses(NotFound, NotAcceptable, Conflict)},
 )
-def get_report(job_id: str, request: Request, caller: Reader, session: ReadSession, runtime: RuntimeDep) -> Response:
+def get_job_report(job_id: str, request: Request, caller: Reader, session: ReadSession, runtime: RuntimeDep) -> Response:
     """The report of a finished job, as JSON or as one self-contained page, by `Accept`."""
     media_type = choose_media_type(request.headers.get("accept"), tuple(REPORTS))
     if media_type is None:
@@ -116,7 +116,7 @@ def get_report(job_id: str, request: Request, caller: Reader, session: ReadSessi
 
 
 @router.get("/{job_id}/artifacts", responses=problem_responses(NotFound))
-def list_artifacts(job_id: str, caller: Reader, session: ReadSession, page: PageQuery) -> Page[ArtifactResource]:
+def list_job_artifacts(job_id: str, caller: Reader, session: ReadSession, page: PageQuery) -> Page[ArtifactResource]:
     """The files that a job left behind. `GET /v1/artifacts/{id}/content` hands them out."""
     job = get_owned(session, JobRow, caller.tenant_id, job_id)
     rows = list_owned(session, ArtifactRow, caller.tenant_id, page, ArtifactRow.job_id == job.id)

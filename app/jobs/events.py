@@ -31,7 +31,7 @@ def record_status(session: Session, job: JobRow, *, now: datetime) -> None:
 
 
 def record_progress(session: Session, job: JobRow, *, finished: bool, now: datetime) -> None:
-    """Tell how far the running stage is: at most one event a second and one webhook in ten, but always when a step has `finished` its units."""
+    """Tell how far the running stage is: at most once a second (webhooks: in ten), but always when a step has `finished` its units."""
     if not finished and job.progress_event_at is not None and now - job.progress_event_at < PROGRESS_EVENT_EVERY:
         return
     progress = stage_progress(job.stage, steps_of(session, job))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.datasets.tables import DatasetRow
@@ -98,10 +97,9 @@ def unusable_input(id: str, subject: ModelRow | DatasetRow | None) -> dict[str, 
 
 def find_input(session: Session, id: str, *, lock: bool = False) -> ModelRow | DatasetRow | None:
     """A model or data set by its id, of whatever tenant: for workers, and for ids that a service has checked."""
-    table: type[ModelRow] | type[DatasetRow] = ModelRow if id.startswith("model_") else DatasetRow
-    query = select(table).where(table.id == id).execution_options(populate_existing=True)
-    found: ModelRow | DatasetRow | None = session.scalars(query.with_for_update() if lock else query).one_or_none()
-    return found
+    if id.startswith("model_"):
+        return session.get(ModelRow, id, populate_existing=True, with_for_update=lock)
+    return session.get(DatasetRow, id, populate_existing=True, with_for_update=lock)
 
 
 def _tell_webhooks(session: Session, subject: ModelRow | DatasetRow, now: datetime) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import or_, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import database_now
@@ -195,9 +195,10 @@ def expire_lease(session: Session, step_id: str) -> bool:
     lease = Lease(found.id, found.job_id, found.lease_token, found.attempt)
     job = _lock(session, lease)
     now = database_now(session)
-    step = session.get(StepRow, step_id, populate_existing=True, with_for_update=True)
-    if step is None or step.status != "running" or step.lease_token != lease.token or step.lease_expires_at is None or step.lease_expires_at > now:
-        return False
+    still = (StepRow.id == step_id, StepRow.lease_token == lease.token, StepRow.status == "running", StepRow.lease_expires_at <= now)
+    step = session.scalars(select(StepRow).where(*still).with_for_update().execution_options(populate_existing=True)).one_or_none()
+    if step is None:
+        return False  # renewed or released while we looked
     if job is not None and job.status == "cancelling":
         drop_step(session, lease)
         return True

@@ -30,7 +30,7 @@ def _parse(entry: str) -> tuple[str, float]:
 def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
     """The quality of the most specific range that the media type falls into."""
     qualities = dict(reversed(ranges))
-    for candidate in (media_type, f"{media_type.split('/')[0]}/*", "*/*"):
+    for candidate in (media_type, f"{media_type.split('/', maxsplit=1)[0]}/*", "*/*"):
         if candidate in qualities:
             return qualities[candidate]
     return 0.0

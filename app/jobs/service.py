@@ -131,11 +131,11 @@ def _lock_inputs(session: Session, caller: Caller, body: JobCreate) -> None:
     """Check the ids that the body names, and keep the rows as they are until the job is in: an inspection that ends meanwhile
     must find the job that waits for it, and nobody may delete what it reads."""
     evaluation = body.evaluation
-    named: list[tuple[str, type[ModelRow] | type[DatasetRow], str | None]] = [
+    named: list[tuple[str, type[ModelRow | DatasetRow], str | None]] = [
         ("/model_id", ModelRow, body.model_id),
         ("/dataset_id", DatasetRow, body.dataset_id),
-        ("/evaluation/triggered_dataset_id", DatasetRow, evaluation and evaluation.triggered_dataset_id),
-        ("/evaluation/clean_dataset_id", DatasetRow, evaluation and evaluation.clean_dataset_id),
+        ("/evaluation/triggered_dataset_id", DatasetRow, evaluation.triggered_dataset_id if evaluation else None),
+        ("/evaluation/clean_dataset_id", DatasetRow, evaluation.clean_dataset_id if evaluation else None),
     ]
     faults = []
     # In the order of their ids, so that two requests never wait for each other.

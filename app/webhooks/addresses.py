@@ -86,4 +86,6 @@ def _unwrapped(address: IPAddress) -> IPAddress:
     nat64 = ipaddress.IPv6Network("64:ff9b::/96")
     if address in nat64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1]) or address
+    if address.teredo is not None:
+        return address.teredo[1]
+    return address.ipv4_mapped or address.sixtofour or address

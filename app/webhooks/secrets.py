@@ -1,4 +1,4 @@
-"""The secrets that webhook messages are signed with. None is stored: each follows from the server's key, the endpoint's id and a counter."""
+"""The secrets that webhook messages are signed with. None is stored: it follows from the server's key, the endpoint's id and a counter."""
 
 from __future__ import annotations
 
