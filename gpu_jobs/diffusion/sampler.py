@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gpu_jobs.config import GenerationParameters
+from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import AnswerTokens, Family, Prompt
 
 
@@ -76,12 +77,15 @@ def predict(logits: Tensor, tokens: AnswerTokens, temperature: float, noise: tor
     """The token predicted at each position, and the odds against it: (1 − p) / p, with p its softmax probability.
 
     logits: [rows, block, vocab]; the suppressed tokens and [MASK] are never predicted and have no share in p.
+    The odds rank positions just as p does, but stay apart where p rounds to 1, so float32 over the vocabulary suffices.
+
     Returns: two tensors of [rows, block].
 
-    The odds rank positions just as p does, but stay apart where p rounds to 1, so float32 over the vocabulary suffices.
+    Raises:
+        InputError: the logits are not all numbers.
     """
-    logits = logits.float()
-    logits[..., [*tokens.suppressed, tokens.mask]] = -torch.inf
+    never = torch.tensor([*tokens.suppressed, tokens.mask], device=logits.device)
+    logits = logits.float().index_fill(-1, never, -torch.inf)
     if temperature > 0:
         # Gumbel-max in float64: in lower precision the noise is biased towards likely tokens (arXiv:2409.02908).
         uniform = torch.rand(logits.shape[1:], generator=noise, dtype=torch.float64).to(logits.device)
@@ -91,7 +95,10 @@ def predict(logits: Tensor, tokens: AnswerTokens, temperature: float, noise: tor
     weights = (logits - logits.amax(dim=-1, keepdim=True)).exp()
     own = weights.gather(-1, predicted[..., None])
     others = weights.scatter(-1, predicted[..., None], 0.0).sum(dim=-1)
-    return predicted, others / own[..., 0]
+    odds_against = others / own[..., 0]
+    if odds_against.isnan().any():
+        raise InputError("the model's logits are not all numbers: its weights overflow in this number type, or are broken")
+    return predicted, odds_against
 
 
 def most_confident(odds_against: Tensor, wanted: Tensor, count: int) -> Tensor:
@@ -99,5 +106,6 @@ def most_confident(odds_against: Tensor, wanted: Tensor, count: int) -> Tensor:
 
     odds_against: [rows, block]; wanted: [rows, block] bool. Returns: [rows, block] bool. Of equals, the leftmost.
     """
-    order = odds_against.masked_fill(~wanted, torch.inf).argsort(dim=1, stable=True)
+    finite = odds_against.clamp(max=torch.finfo(odds_against.dtype).max)  # a wanted position always ranks before an unwanted one
+    order = finite.masked_fill(~wanted, torch.inf).argsort(dim=1, stable=True)
     return torch.zeros_like(wanted).scatter(1, order[:, :count], True) & wanted

@@ -25,7 +25,7 @@ class Region:
     bottom: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SeenImage:
     """An image after preprocessing and the vision tower, before the projector: what can be cached while the tower is frozen.
 
@@ -38,7 +38,7 @@ class SeenImage:
     regions: tuple[Region | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
     """A conversation up to the answer that is to be given, as input embeddings.
 
@@ -52,7 +52,7 @@ class Prompt:
     regions: tuple[tuple[int, Region | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TrainingRow:
     """A whole conversation to learn from, answers included.
 
