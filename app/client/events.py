@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -32,6 +33,8 @@ def follow_events(transport: Transport, job_id: str, after: str | None = None) -
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
         try:
             with transport.stream(f"/v1/jobs/{job_id}/events", headers, patience=_SILENCE) as response:
+                if response.status_code == HTTPStatus.NO_CONTENT:  # nothing happened since, and nothing will
+                    return
                 for message in EventSource(response).iter_sse():
                     last_heard = time.monotonic()
                     after = message.id or after

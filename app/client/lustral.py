@@ -137,7 +137,7 @@ class Lustral:
         return self.job(job_id)
 
     def report(self, job_id: str, media_type: str = "application/json") -> str:
-        """The report as `application/json`, `text/html` or `application/sarif+json`."""
+        """The report as `application/json` or `text/html`."""
         return self._transport.text(f"/v1/jobs/{job_id}/report", media_type)
 
     # -- artifacts -----------------------------------------------------------------------------------------------------

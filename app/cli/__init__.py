@@ -1,0 +1,24 @@
+"""The command line `lustral`. Each command lives in a module of its own; nothing here imports the server before a command needs it."""
+
+from __future__ import annotations
+
+import typer
+
+from app.cli import defense, demo, jobs, keys, operate, up, webhooks
+from app.cli.failures import report_failures
+
+cli = typer.Typer(
+    help="Find a planted backdoor in a multimodal diffusion language model, prove it, and purify the weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (up, demo, defense):
+    module.register(cli)
+for name, group in (("jobs", jobs.cli), ("keys", keys.cli), ("webhooks", webhooks.cli), ("operate", operate.cli)):
+    cli.add_typer(group, name=name)
+
+
+def main() -> None:
+    with report_failures():
+        cli()

@@ -1,0 +1,43 @@
+"""Which server a command talks to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.cli.failures import Failure
+from app.client import Lustral
+from app.embedded.folder import DataFolder, default_folder
+from app.embedded.local import run_embedded
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """`ours`: the server was started for this command and goes when it ends, so work has to be waited for."""
+
+    lustral: Lustral
+    ours: bool
+
+
+@contextmanager
+def connect(server: str | None, api_key: str | None) -> Iterator[Connection]:
+    """The server named, or the `lustral up` that runs on this machine, or one of our own on its data folder.
+
+    Raises:
+        Failure: there is no key for the server.
+        app.embedded.local.StartFailed: our own did not come up.
+    """
+    folder = DataFolder(default_folder())
+    running = folder.running()
+    if server is None and running is None:
+        with run_embedded(folder.root) as own, Lustral(own.url, api_key or own.api_key) as lustral:
+            yield Connection(lustral, ours=True)
+        return
+    url = server or (running["url"] if running else "")
+    local_key = folder.api_key() if running and running["url"] == url.rstrip("/") else None
+    key = api_key or local_key
+    if key is None:
+        raise Failure(f"No API key for {url}: set LUSTRAL_API_KEY.")
+    with Lustral(url, key) as lustral:
+        yield Connection(lustral, ours=False)

@@ -1,0 +1,35 @@
+"""`lustral operate …`: what the operator of a production server runs beside it, with the server's own settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+cli = typer.Typer(help="For operators: needs the server's LUSTRAL_… settings, not an API key.", no_args_is_help=True)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database up to date. Safe to repeat, and to run beside a server of the version before."""
+    from app.migrate import upgrade
+    from app.settings import load_settings
+
+    upgrade(load_settings().database_url)
+    typer.echo("The database is up to date.")
+
+
+@cli.command("create-key")
+def create_key(
+    tenant: Annotated[str, typer.Option(help="Whose key; a new name makes a new tenant.")] = "default",
+    name: Annotated[str, typer.Option(help="What it is for.")] = "first key",
+) -> None:
+    """Let somebody in: print a key with every scope."""
+    from app.auth.service import bootstrap
+    from app.runtime import Runtime
+    from app.settings import load_settings
+
+    runtime = Runtime.open(load_settings())
+    with runtime.write.begin() as session:
+        typer.echo(bootstrap(session, runtime.signer, tenant=tenant, name=name).key)
+    runtime.close()
