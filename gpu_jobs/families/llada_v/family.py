@@ -234,8 +234,10 @@ class LladaV(Family):
         for row, (ids, own_labels) in zip(rows, encoded, strict=True):
             if answer_length is None:
                 padding = longest - len(ids)
-            else:
+            elif row.turns[-1].role == "assistant":
                 padding = max(answer_length - len(self.encode_answer(row.turns[-1].text)), 0)
+            else:  # padding belongs to an answer
+                padding = 0
             filled = [self._chat.special.eos] * padding
             embedded, vision = self._splice([*ids, *filled], [next(spans) for _ in row.seen])
             if row.hidden is not None:

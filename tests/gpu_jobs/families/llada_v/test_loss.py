@@ -97,6 +97,11 @@ class TestOurOwnPadding:
         batch = family.training_batch([row], answer_length=2)
         assert batch.labels[0, -len(answer) :].tolist() == answer
 
+    def test_a_question_that_is_left_open_is_not_padded(self, family: LladaV) -> None:
+        turns = (*self.ROWS[0].turns, Turn("user", "And then?"))
+        labels = family.training_batch([TrainingRow((), turns)], answer_length=64).labels
+        assert labels[0, -1] == family.tokens.end_of_turn
+
     def test_hidden_vision_tokens_are_shown_as_mask(self, family: LladaV) -> None:
         seen = family.see([image(0)])
         row = TrainingRow(tuple(seen), training_turns(0), hidden=torch.tensor([0, 35]))

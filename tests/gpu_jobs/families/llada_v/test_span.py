@@ -82,5 +82,7 @@ class TestRegions:
         assert row[26] == Region(26 * 14 / 768, 0, 378 / 768, 14 / 384)
         assert row[27] == Region(384 / 768, 0, 398 / 768, 14 / 384)
 
-    def test_the_released_model_sees_a_square_picture_as_1485_tokens(self) -> None:
-        assert len(plan_span((384, 384), (384, 384), 384, 14, 4).regions) == 1485
+    @pytest.mark.parametrize(("size", "tokens"), [((384, 384), 1485), ((224, 224), 1485), ((640, 480), 2929)])
+    def test_the_released_model_sees_a_picture_as_so_many_tokens(self, size: tuple[int, int], tokens: int) -> None:
+        grids = [(384 * across, 384 * down) for across in range(1, 7) for down in range(1, 7)]
+        assert len(plan_span(size, choose_grid(size, grids), 384, 14, 4).regions) == tokens
