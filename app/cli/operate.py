@@ -11,12 +11,18 @@ cli = typer.Typer(help="For operators: needs the server's LUSTRAL_… settings, 
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database up to date. Safe to repeat, and to run beside a server of the version before."""
+    """Bring the database up to date and make the bucket where it is missing. Safe to repeat."""
     from app.migrate import upgrade
     from app.settings import load_settings
+    from app.storage import open_store
+    from app.storage_s3 import S3Store
 
-    upgrade(load_settings().database_url)
-    typer.echo("The database is up to date.")
+    settings = load_settings()
+    upgrade(settings.database_url)
+    store = open_store(settings)
+    if isinstance(store, S3Store):
+        store.ensure_bucket()
+    typer.echo("Database and object store are ready.")
 
 
 @cli.command("create-key")
