@@ -23,8 +23,14 @@ from app.uploads.endpoints import router as uploads
 from app.webhooks.endpoints import router as webhooks
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. Opens the database and the object store; the schema must be there (`lustral migrate`)."""
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application, also for `uvicorn --factory app.main:create_app`. The schema must be there: `app.migrate.upgrade`.
+
+    settings: null: from the environment, and logs are set up for a process of our own.
+    """
+    if settings is None:
+        settings = load_settings()
+        configure_logs(settings.log_level)
     runtime = Runtime.open(settings)
 
     @asynccontextmanager
@@ -51,10 +57,3 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     openapi.describe_problems(app)
     return app
-
-
-def app_from_environment() -> FastAPI:
-    """For `uvicorn --factory app.main:app_from_environment`."""
-    settings = load_settings()
-    configure_logs(settings.log_level)
-    return create_app(settings)

@@ -13,7 +13,7 @@ from app.sources.paths import check_relative_path
 
 class UploadCreate(Input):
     filename: Annotated[str, Field(max_length=1024), AfterValidator(check_relative_path)]
-    bytes: int = Field(ge=1, lt=2**50, description="Size of the whole file.")
+    bytes: int = Field(ge=0, lt=2**50, description="Size of the whole file.")
     sha256: Sha256 | None = Field(None, description="Digest of the whole file. Without it a damaged upload goes unnoticed.")
 
 

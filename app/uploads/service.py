@@ -151,6 +151,9 @@ def _arrived(runtime: Runtime, upload: UploadRow) -> list[Part]:
 
 def _assemble(runtime: Runtime, upload: UploadRow) -> None:
     """Make the object, or find that an earlier attempt, whose process died, already has."""
+    if upload.bytes == 0:
+        runtime.store.put_bytes(upload.key, b"")  # no store makes an object of no parts
+        return
     parts = _arrived(runtime, upload)
     missing = sorted(set(range(1, len(part_sizes(upload.bytes, upload.part_size)) + 1)) - {part.number for part in parts})
     try:

@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa")
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -42,12 +44,12 @@ def parse_url(url: str, *, allow_private: bool) -> Destination:
         raise AddressRefused("must not contain a user name or password; check the signature instead")
     if parts.fragment or not url.isascii() or any(character.isspace() for character in url):
         raise AddressRefused("must have no fragment, and other than plain ASCII characters percent-encoded")
-    try:
-        check_reachable(ipaddress.ip_address(parts.hostname), allow_private=allow_private)
-    except AddressRefused:
-        raise
-    except ValueError:
-        pass  # a name, which is looked up when something is sent
+    literal = _literal_address(parts.hostname)
+    if literal is not None:
+        check_reachable(literal, allow_private=allow_private)
+    elif not allow_private and f".{parts.hostname.rstrip('.')}".endswith(_LOCAL_NAMES):
+        raise AddressRefused(f"{parts.hostname} names a private machine")
+    # Any other name is looked up when something is sent.
     return Destination(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
 
 
@@ -76,8 +78,22 @@ def check_reachable(address: IPAddress, *, allow_private: bool) -> None:
     inner = _unwrapped(address)
     if inner.is_multicast or inner.is_unspecified or (inner.is_reserved and not inner.is_loopback):
         raise AddressRefused(f"{address} is not an address of a host")
+    if inner.is_link_local:  # never: clouds hand out a machine's credentials there
+        raise AddressRefused(f"{address} is a link-local address")
     if not allow_private and not inner.is_global:
         raise AddressRefused(f"{address} is not a public address")
+
+
+def _literal_address(host: str) -> IPAddress | None:
+    """The IP address that `host` is written as, in any form that resolvers take (`127.1`, `2130706433`, `0x7f.1`); None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
 
 
 def _unwrapped(address: IPAddress) -> IPAddress:

@@ -1,0 +1,52 @@
+"""`/v1/models`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, BackgroundTasks, Query, Response
+
+from app.auth.dependencies import Reader, Writer
+from app.blobs.service import sweep
+from app.errors import Conflict, NotFound, problem_responses
+from app.idempotency.dependencies import Once
+from app.models.schemas import ModelCreate, ModelResource
+from app.models.tables import ModelRow
+from app.pagination import PageQuery, as_page
+from app.repository import get_owned, list_owned
+from app.runtime import ReadSession, RuntimeDep, WriteSession
+from app.schemas import Page
+from app.sources.service import register, remove
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.post("", status_code=201, response_model=ModelResource, responses=problem_responses(NotFound, Conflict))
+def create_model(body: ModelCreate, caller: Writer, session: WriteSession, once: Once) -> Response:
+    """Register a model. It is `inspecting` until a worker has looked at it, then `ready`, or `rejected` with findings that say why."""
+    return once.created(lambda: ModelResource.of(register(session, caller, ModelRow, body.name, body.source)))
+
+
+@router.get("")
+def list_models(
+    caller: Reader,
+    session: ReadSession,
+    page: PageQuery,
+    status: Annotated[Literal["inspecting", "ready", "rejected"] | None, Query()] = None,
+) -> Page[ModelResource]:
+    """The tenant's models, newest first."""
+    where = [ModelRow.status == status] if status else []
+    return as_page(list_owned(session, ModelRow, caller.tenant_id, page, *where), page, ModelResource.of, lambda row: row.id)
+
+
+@router.get("/{model_id}", responses=problem_responses(NotFound))
+def get_model(model_id: str, caller: Reader, session: ReadSession) -> ModelResource:
+    """One model: its status, what the inspection found, its files and their digests."""
+    return ModelResource.of(get_owned(session, ModelRow, caller.tenant_id, model_id))
+
+
+@router.delete("/{model_id}", status_code=204, responses=problem_responses(NotFound, Conflict))
+def delete_model(model_id: str, caller: Writer, session: WriteSession, runtime: RuntimeDep, later: BackgroundTasks) -> None:
+    """Delete a model and the stored bytes that nothing else refers to. Refused while an unfinished job uses it."""
+    remove(session, caller, ModelRow, model_id)
+    later.add_task(sweep, runtime.write, runtime.store)

@@ -1,0 +1,63 @@
+"""Models as clients see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from app.models.tables import ModelRow
+from app.schemas import Input, Name, Resource, StoredFile
+from app.sources.schemas import Source
+
+
+class ModelCreate(Input):
+    name: Name
+    source: Source
+
+
+class FindingResource(Resource):
+    """A remark of the inspection. Those of severity `error` are why it was rejected."""
+
+    severity: str
+    code: str
+    detail: str
+    pointer: str | None = None
+
+
+class ModelResource(Resource):
+    id: str
+    object: Literal["model"] = "model"
+    name: str
+    status: Literal["inspecting", "ready", "rejected"]
+    source: dict[str, Any]
+    family: str | None = Field(description="The model family, once inspected.", examples=["llada_v"])
+    parameters: int | None
+    tensors: int | None
+    dtypes: dict[str, int] | None = Field(description="Parameters by data type.")
+    bytes: int
+    files: list[StoredFile] = Field(description="With their digests; what an archive holds is listed once inspected.")
+    findings: list[FindingResource]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: ModelRow) -> ModelResource:
+        found = row.inspection
+        return cls(
+            id=row.id,
+            name=row.name,
+            status=row.status,
+            source=row.source,
+            family=found.get("family"),
+            parameters=found.get("parameters"),
+            tensors=found.get("tensors"),
+            dtypes=found.get("dtypes"),
+            bytes=sum(file["bytes"] for file in row.files),
+            # Inspected, the files are those of the unpacked folder; before, those that were handed in.
+            files=[StoredFile.model_validate(file) for file in found.get("files") or row.files],
+            findings=[FindingResource.model_validate(finding) for finding in row.findings],
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
