@@ -1,0 +1,224 @@
+"""A job goes forward stage by stage, ends once, and never goes back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+
+from app.jobs import leases
+from app.jobs.states import FINAL
+from tests.worlds.jobs import World
+from workers.reaper import reap
+
+
+class TestStages:
+    def test_follow_one_another_to_the_end(self, world: World) -> None:
+        job_id = world.job("purify", shards=2)
+        seen = []
+        while world.get(job_id).status not in FINAL:
+            lease = world.claim_next(job_id)
+            seen.append(world.step(lease.step_id).kind)
+            world.complete(lease, {"verdict": "clean"})
+        assert seen == ["scan", "scan", "verdict", "purify", "purify", "merge", "publish"]
+        job = world.get(job_id)
+        assert (job.status, job.result, job.error) == ("succeeded", {"verdict": "clean"}, None)
+        assert job.finished_at is not None
+        assert job.started_at is not None
+        assert job.created_at <= job.started_at <= job.finished_at
+
+    def test_open_only_after_the_last_shard(self, world: World) -> None:
+        job_id = world.job(shards=2)
+        world.complete(world.claim_next(job_id))
+        assert world.steps(job_id, "verdict")[0].status == "blocked"
+        world.complete(world.claim_next(job_id))
+        assert world.steps(job_id, "verdict")[0].status == "ready"
+
+    def test_open_once_when_the_last_shards_finish_together(self, world: World) -> None:
+        for _ in range(5):
+            job_id = world.job(shards=4)
+            claimed = [world.claim_next(job_id) for _ in range(4)]
+            world.bells()
+            together = threading.Barrier(4)
+
+            def finish(number: int, claimed: list[leases.Lease] = claimed, together: threading.Barrier = together) -> None:
+                together.wait()
+                world.complete(claimed[number])
+
+            threads = [threading.Thread(target=finish, args=[number]) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert world.bells() == [world.steps(job_id, "verdict")[0].id]
+
+
+class TestInputs:
+    def test_that_are_still_inspected_are_waited_for(self, world: World) -> None:
+        model_id, dataset_id = world.model(status="inspecting"), world.dataset(status="inspecting")
+        looking = [world.inspect(model_id), world.inspect(dataset_id)]
+        job_id = world.job(model_id=model_id, dataset_id=dataset_id)
+        world.bells()
+        world.finish_inspection(looking[0], accepted=True)
+        assert world.bells() == []
+        world.finish_inspection(looking[1], accepted=True)
+        assert world.bells() == [step.id for step in world.steps(job_id, "scan")]
+
+    def test_that_are_rejected_fail_the_job_and_say_why(self, world: World) -> None:
+        model_id = world.model(status="inspecting")
+        looking = world.inspect(model_id)
+        job_id = world.job(model_id=model_id)
+        world.finish_inspection(looking, accepted=False)
+        job = world.get(job_id)
+        assert job.status == "failed"
+        assert job.error == {
+            "type": "urn:lustral:problem:input-rejected",
+            "title": "An input was rejected",
+            "detail": f"The model {model_id} was rejected by its inspection: the header lies",
+        }
+        assert {status for _, status in world.statuses(job_id)} == {"cancelled"}
+
+    def test_whose_inspection_keeps_crashing_are_rejected(self, world: World) -> None:
+        model_id = world.model(status="inspecting")
+        looking = world.inspect(model_id)
+        job_id = world.job(model_id=model_id)
+        for _ in range(3):
+            world.claimed(looking)
+            world.pass_time(lease_expires_at=timedelta(minutes=2))
+            reap(world.sessions)
+        job = world.get(job_id)
+        assert job.status == "failed"
+        assert job.error is not None
+        assert "fell silent" in job.error["detail"]
+
+
+class TestCancel:
+    def test_a_queued_job(self, world: World) -> None:
+        job_id = world.job()
+        world.cancel(job_id)
+        assert world.get(job_id).status == "cancelled"
+        assert {status for _, status in world.statuses(job_id)} == {"cancelled"}
+
+    def test_a_job_that_waits_for_its_inputs(self, world: World) -> None:
+        model_id = world.model(status="inspecting")
+        looking = world.inspect(model_id)
+        job_id = world.job(model_id=model_id)
+        world.cancel(job_id)
+        world.bells()
+        world.finish_inspection(looking, accepted=True)
+        assert world.get(job_id).status == "cancelled"
+        assert world.bells() == []
+
+    @pytest.mark.parametrize("stage", ["scan", "verdict", "purify", "merge", "finetune", "evaluate", "publish"])
+    def test_in_every_stage_waits_for_the_worker_to_let_go(self, world: World, stage: str) -> None:
+        job_id = world.job("defend", shards=2)
+        world.run_to(job_id, stage)
+        lease = world.claim_next(job_id)
+        world.cancel(job_id)
+        assert world.get(job_id).status == "cancelling"
+        assert {status for _, status in world.statuses(job_id)} <= {"succeeded", "running", "cancelled"}
+        assert world.renew(lease) is True, "the worker learns that it is to stop"
+        with world.sessions.begin() as session:
+            leases.drop_step(session, lease)
+        assert world.get(job_id).status == "cancelled"
+        assert world.step(lease.step_id).status == "cancelled"
+
+    def test_between_two_stages(self, world: World) -> None:
+        job_id = world.job(shards=1)
+        world.run_to(job_id, "verdict")
+        world.cancel(job_id)
+        assert world.get(job_id).status == "cancelled"
+
+    def test_wins_over_a_step_that_finishes_meanwhile(self, world: World) -> None:
+        job_id = world.job(shards=1)
+        world.run_to(job_id, "publish")
+        lease = world.claim_next(job_id)
+        world.cancel(job_id)
+        assert world.complete(lease, {"verdict": "clean"}) is False
+        job = world.get(job_id)
+        assert (job.status, job.result) == ("cancelled", None)
+
+    def test_ends_although_the_worker_died(self, world: World) -> None:
+        job_id = world.job(shards=1)
+        world.claim_next(job_id)
+        world.cancel(job_id)
+        world.pass_time(lease_expires_at=timedelta(minutes=2))
+        reap(world.sessions)
+        assert world.get(job_id).status == "cancelled"
+
+    def test_twice_is_cancelling_once(self, world: World) -> None:
+        job_id = world.job(shards=1)
+        world.claim_next(job_id)
+        world.cancel(job_id)
+        world.cancel(job_id)
+        assert world.event_types(job_id).count("job.cancelling") == 1
+
+    @pytest.mark.parametrize("end", ["succeeded", "failed"])
+    def test_leaves_a_job_that_is_over_as_it_is(self, world: World, end: str) -> None:
+        job_id = world.job(shards=1, max_attempts=1)
+        if end == "failed":
+            world.fail(world.claim_next(job_id))
+        while world.get(job_id).status not in FINAL:
+            world.complete(world.claim_next(job_id))
+        world.cancel(job_id)
+        assert world.get(job_id).status == end
+        assert world.event_types(job_id)[-1] == f"job.{end}"
+
+
+class TestWebhookMessages:
+    def test_are_owed_to_those_who_want_them(self, world: World) -> None:
+        everything, ends = world.webhook(["*"]), world.webhook(["job.succeeded"])
+        job_id = world.job(shards=1)
+        while world.get(job_id).status not in FINAL:
+            world.complete(world.claim_next(job_id))
+        told = [(delivery.webhook_id, delivery.event_type) for delivery in world.deliveries()]
+        assert sorted(told) == sorted(
+            [(everything, "job.queued"), (everything, "job.started"), (everything, "job.succeeded"), (ends, "job.succeeded")]
+        )
+        assert set(world.bells("deliver_webhook")) == {delivery.id for delivery in world.deliveries()}
+        body = json.loads(world.deliveries()[-1].body)
+        assert set(body) == {"type", "timestamp", "data"}
+        assert (body["type"], body["data"]["id"], body["data"]["status"]) == ("job.succeeded", job_id, "succeeded")
+
+    def test_of_progress_must_be_asked_for_and_come_every_ten_seconds_at_most(self, world: World) -> None:
+        world.webhook(["*"])
+        asked = world.webhook(["job.progress"])
+        lease = world.claim_next(world.job(shards=1))
+        for done in range(1, 11):
+            with world.sessions.begin() as session:
+                leases.save_progress(session, lease, {"done": done, "total": 10, "unit": "samples", "per_second": 1.0})
+        progress = [delivery.webhook_id for delivery in world.deliveries() if delivery.event_type == "job.progress"]
+        assert progress == [asked]
+
+    def test_of_inspections_are_sent_too(self, world: World) -> None:
+        world.webhook(["*"])
+        model_id = world.model(status="inspecting")
+        world.finish_inspection(world.inspect(model_id), accepted=False)
+        [delivery] = world.deliveries()
+        assert delivery.event_type == "model.rejected"
+        assert json.loads(delivery.body)["data"]["findings"][0]["detail"] == "the header lies"
+
+    def test_stay_under_twenty_kilobytes(self, world: World) -> None:
+        world.webhook(["job.succeeded"])
+        job_id = world.job(shards=1)
+        world.run_to(job_id, "publish")
+        world.complete(world.claim_next(job_id), {"target": {"text": "x" * 50_000}})
+        [delivery] = world.deliveries()
+        assert len(delivery.body.encode()) < 20_000
+        assert json.loads(delivery.body)["data"]["id"] == job_id
+
+
+class TestEvents:
+    def test_and_bells_are_undone_with_the_change_itself(self, world: World) -> None:
+        job_id = world.job(shards=1)
+        lease = world.claim_next(job_id)
+        world.bells()
+        before = world.event_types(job_id)
+        with world.sessions() as session:
+            leases.complete_step(session, lease, result={}, outputs={})
+            session.rollback()
+        assert world.event_types(job_id) == before
+        assert world.bells() == []
+        assert world.step(lease.step_id).status == "running"

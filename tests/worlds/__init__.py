@@ -1,0 +1,1 @@
+"""Ready-made states of the database for tests to start from."""
