@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.artifacts.schemas import ArtifactResource
-from app.artifacts.tables import ArtifactRow
 from app.auth.dependencies import Reader, Writer
 from app.errors import Conflict, InvalidInput, NotAcceptable, NotFound, TooManyRequests, problem_responses
 from app.idempotency.dependencies import Once
@@ -113,14 +111,6 @@ def get_job_report(job_id: str, request: Request, caller: Reader, session: ReadS
     if media_type == "text/html":
         headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
     return StreamingResponse(runtime.store.open_range(report.key), media_type=media_type, headers=headers)
-
-
-@router.get("/{job_id}/artifacts", responses=problem_responses(NotFound))
-def list_job_artifacts(job_id: str, caller: Reader, session: ReadSession, page: PageQuery) -> Page[ArtifactResource]:
-    """The files that a job left behind. `GET /v1/artifacts/{id}/content` hands them out."""
-    job = get_owned(session, JobRow, caller.tenant_id, job_id)
-    rows = list_owned(session, ArtifactRow, caller.tenant_id, page, ArtifactRow.job_id == job.id)
-    return as_page(rows, page, ArtifactResource.of, lambda row: row.id)
 
 
 def _event_number(place: str, id: str | None) -> int | None:
