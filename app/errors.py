@@ -138,7 +138,10 @@ def _problem(_request: Request, error: Problem) -> JSONResponse:
 
 
 def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
-    faults = [InputFault(pointer=_pointer(fault["loc"], error.body), detail=fault["msg"]) for fault in error.errors()]
+    faults = [
+        InputFault(pointer=_pointer(fault["loc"], error.body), detail=fault["msg"].removeprefix("Value error, "))
+        for fault in error.errors()
+    ]
     if len(faults) == 1:
         return InvalidInput(f"{faults[0].pointer or 'the body'}: {faults[0].detail}", errors=faults).response()
     return InvalidInput(f"{len(faults)} values are wrong; `errors` lists them", errors=faults).response()

@@ -16,7 +16,7 @@ class TenantRow(Base):
 
     __tablename__ = "tenants"
     id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime]
 
 

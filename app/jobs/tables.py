@@ -5,13 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import Base
-
-# SQLite numbers rows by itself only where the key is declared INTEGER.
-Serial = BigInteger().with_variant(Integer(), "sqlite")
+from app.db import Base, Serial
 
 
 class JobRow(Base):

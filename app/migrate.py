@@ -1,0 +1,44 @@
+"""Bring a database's schema up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+
+from app.db import make_engine
+
+# Any number will do, as long as all processes use the same.
+_LOCK = 4_271_902_015
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Apply the migrations that are missing, all or none. Several processes may call this at once: one does the work."""
+    _run(database_url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Take migrations back, down to `revision` (`base`: all of them). Data in what they added is lost."""
+    _run(database_url, lambda config: command.downgrade(config, revision))
+
+
+def _run(database_url: str, work: Callable[[Config], None]) -> None:
+    engine = make_engine(database_url)
+    try:
+        with engine.begin() as connection:
+            _lock(connection)
+            config = Config()
+            config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            work(config)
+    finally:
+        engine.dispose()
+
+
+def _lock(connection: Connection) -> None:
+    """Until the transaction ends. On SQLite the transaction itself keeps others out."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
