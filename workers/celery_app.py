@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, signals
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from app.logs import configure_logs
 from app.settings import load_settings
@@ -26,7 +26,7 @@ def make_celery(broker_url: str, lease_seconds: float) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue="io",
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,
