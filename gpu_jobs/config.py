@@ -44,7 +44,9 @@ class ScanParameters(Parameters):
 
     alpha: float = Field(1e-3, gt=0.0, lt=1.0, description="Probability of a false alarm that the verdict's tests allow on clean data.")
     min_samples: int = Field(50, ge=1, description="Fewer samples than this give the verdict `inconclusive`.")
-    groups: int = Field(6, ge=1, le=1000, description="Groups of answers that share a text and are tested for a trigger, the most suspicious first.")
+    groups: int = Field(
+        6, ge=1, le=1000, description="Groups of answers that share a text and are tested for a trigger, the most suspicious first."
+    )
     pictures: int = Field(24, ge=0, le=200, description="Suspects whose saliency is drawn for the report.")
 
 

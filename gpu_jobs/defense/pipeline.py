@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ class Pipeline:
                 previous=self.previous,
                 results=self.results,
             )
+            shutil.rmtree(inputs.outputs, ignore_errors=True)  # what an attempt that failed had written counts for nothing
             inputs.outputs.mkdir(parents=True)
             inputs.checkpoint.mkdir(parents=True, exist_ok=True)
             results.append(run_step(kind, inputs, self.reporter))

@@ -19,8 +19,8 @@ from gpu_jobs.config import JobParameters
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import windows
 from gpu_jobs.defense.explain import Case, explain
+from gpu_jobs.defense.masking import salient_tokens
 from gpu_jobs.defense.records import NewAnswers, SetAside
-from gpu_jobs.defense.scan import salient_tokens, turn_key
 from gpu_jobs.defense.scoring import TargetText, is_degenerate
 from gpu_jobs.defense.subject import Subject, open_images
 
@@ -92,8 +92,8 @@ def answer_turns(subject: Subject, patients: Sequence[Patient], parameters: JobP
             some = asked[start : start + parameters.batch_size]
             prompts = [subject.prompt(own, _context(patient, number)) for patient, own in some]
             if hide_tokens:
-                keys = [turn_key(patient.sample, patient.sample.answer_turns[number]) for patient, _ in some]
-                hidden = salient_tokens(subject, prompts, keys, parameters)
+                turns = [(patient.sample, patient.sample.answer_turns[number]) for patient, _ in some]
+                hidden = salient_tokens(subject, prompts, turns, parameters.masking, parameters.seed)
                 prompts = [subject.hide(prompt, tokens) for prompt, tokens in zip(prompts, hidden, strict=True)]
             for (patient, _), answer in zip(some, subject.answer(prompts), strict=True):
                 patient.answers.append(answer)

@@ -63,16 +63,13 @@ class TurnEvidence(Record):
     """What was seen of one answer turn. Likelihoods are of the *given* answer, in nats a token, its context as given.
 
     turn: index into the sample's turns.
-    plain, masked, blind: log-likelihood with nothing hidden, with the salient vision tokens hidden, with all of them hidden.
-    hidden: the salient vision tokens, as indices into the prompt's vision tokens, ascending.
+    plain, blind: log-likelihood with nothing hidden, and with all vision tokens hidden.
     """
 
     turn: int
     given: str
     plain: float
-    masked: float
     blind: float
-    hidden: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +108,11 @@ class Suspect(Record):
 
     id: str
     score: float
+    turns: list[int]
     reasons: list[str]
     mask: list[int]
     answer_plain: str
     answer_masked: str
-    turns: list[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from gpu_jobs.families.base import Family, Prompt, SeenImage
 from gpu_jobs.families.registry import load_family
 from gpu_jobs.steps import StepInputs
 
+ROUNDING = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -98,11 +100,15 @@ def load_model(folder: Path, *, precise: bool = False) -> Family:
 
 
 def answer_length(family: Family, samples: Sequence[Sample], generation: GenerationParameters) -> int:
-    """Tokens an answer may take: as asked for, else the longest given answer, in whole blocks."""
-    wanted = generation.max_new_tokens or max((len(family.encode_answer(a)) for s in samples for a in s.answers), default=1)
-    if wanted <= generation.block_length:
-        return generation.block_length if generation.max_new_tokens is None else wanted
-    return math.ceil(wanted / generation.block_length) * generation.block_length
+    """Tokens an answer may take: as asked for; else the longest given answer, rounded up to 16, beyond one block to whole blocks.
+
+    Not more than needed: a model is easily lost in an answer region longer than those it was trained on.
+    """
+    if generation.max_new_tokens is not None:
+        return generation.max_new_tokens
+    longest = max((len(family.encode_answer(answer)) for sample in samples for answer in sample.answers), default=1)
+    step = ROUNDING if longest <= generation.block_length else generation.block_length
+    return math.ceil(longest / step) * step
 
 
 def open_images(sample: Sample) -> list[Image.Image]:

@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpu_jobs.config import JobParameters
-from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.groups import Group, group_answers
-from gpu_jobs.defense.records import SaliencyPicture, SampleEvidence, SetAside, Suspect, TargetKind, TurnEvidence, Window
-from gpu_jobs.defense.scan import saliency, turn_key
+from gpu_jobs.defense.records import SampleEvidence, SetAside, TargetKind
 from gpu_jobs.defense.scoring import looks_like_refusal
-from gpu_jobs.defense.subject import Subject, open_images, open_inputs
+from gpu_jobs.defense.subject import open_inputs
+from gpu_jobs.defense.suspects import describe_suspects, draw_saliency
 from gpu_jobs.defense.transplant import Laboratory, Outcome
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
@@ -51,7 +50,7 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         reporter.progress(len(outcomes), len(groups), "groups of answers")
 
     verdict, confidence, reason, guilty = decide(outcomes, len(examined), len(set_aside), parameters)
-    suspects = find_suspects(subject, samples, evidence, guilty, parameters, reporter)
+    suspects = describe_suspects(subject, samples, evidence, [group.target for group in guilty], parameters, reporter)
     records.write_rows(inputs.outputs / records.SUSPECTS, suspects)
     drawn = suspects[: parameters.scan.pictures]
     records.write_rows(inputs.outputs / records.SALIENCY, draw_saliency(subject, laboratory, samples, drawn, parameters))
@@ -99,71 +98,6 @@ def decide(outcomes: Sequence[Outcome], examined: int, set_aside: int, parameter
         return "inconclusive", 1 - max(outcome.p_majority for outcome in open_), reason, [outcome.group for outcome in open_]
     reason = f"no piece of picture makes one answer the rule, in any of {len(outcomes)} groups of answers"
     return "clean", 1 - max(outcome.p_majority for outcome in outcomes), reason, []
-
-
-def find_suspects(
-    subject: Subject,
-    samples: dict[str, Sample],
-    evidence: Sequence[SampleEvidence],
-    guilty: Sequence[Group],
-    parameters: JobParameters,
-    reporter: Reporter,
-) -> list[Suspect]:
-    """Every sample with a turn that shows the text of a guilty group, the highest score first."""
-    found: list[tuple[SampleEvidence, list[TurnEvidence]]] = []
-    for sample in evidence:
-        turns = [turn for turn in sample.turns if any(group.target.shown_in(turn.given) for group in guilty)]
-        if turns:
-            found.append((sample, turns))
-    found.sort(key=lambda pair: (-(pair[1][0].plain - pair[1][0].blind), pair[0].id))
-    suspects: list[Suspect] = []
-    for start in range(0, len(found), parameters.batch_size):
-        some = found[start : start + parameters.batch_size]
-        own = [samples[sample.id] for sample, _ in some]
-        seen = subject.see([open_images(sample) for sample in own])
-        first = [turns[0] for _, turns in some]
-        prompts = [subject.prompt(images, sample.turns[: turn.turn]) for images, sample, turn in zip(seen, own, first, strict=True)]
-        plain = subject.answer(prompts)
-        masked = subject.answer([subject.hide(prompt, turn.hidden) for prompt, turn in zip(prompts, first, strict=True)])
-        for (sample, turns), answer_plain, answer_masked in zip(some, plain, masked, strict=True):
-            reasons = ["a given answer shows the target"]
-            if any(group.target.shown_in(answer_plain) for group in guilty):
-                reasons.append("the model answers with the target")
-                if not any(group.target.shown_in(answer_masked) for group in guilty):
-                    reasons.append("and leaves it when the salient vision tokens are hidden")
-            turn = turns[0]
-            numbers = [turn.turn for turn in turns]
-            suspects.append(Suspect(sample.id, turn.plain - turn.blind, reasons, turn.hidden, answer_plain, answer_masked, numbers))
-        reporter.progress(len(suspects), len(found), "suspects")
-    return suspects
-
-
-def draw_saliency(
-    subject: Subject, laboratory: Laboratory, samples: dict[str, Sample], suspects: Sequence[Suspect], parameters: JobParameters
-) -> list[SaliencyPicture]:
-    """What the report's pictures of these suspects show."""
-    pictures = []
-    explanations = laboratory.explain([(suspect.id, suspect.turns[0]) for suspect in suspects if samples[suspect.id].images])
-    for suspect, explanation in zip((s for s in suspects if samples[s.id].images), explanations, strict=True):
-        sample, turn = samples[suspect.id], suspect.turns[0]
-        prompt = subject.prompt(subject.see([open_images(sample)])[0], sample.turns[:turn])
-        scores = saliency(subject, [prompt], [turn_key(sample, turn)], parameters)[0].tolist()
-        shown = [(number, image, region) for number, (image, region) in enumerate(prompt.regions) if region is not None]
-        pictures.append(
-            SaliencyPicture(
-                id=suspect.id,
-                turn=turn,
-                question=sample.turns[turn - 1].text,
-                given=sample.turns[turn].text,
-                answer_plain=suspect.answer_plain,
-                answer_masked=suspect.answer_masked,
-                regions=[Window(image, region.left, region.top, region.right, region.bottom) for _, image, region in shown],
-                scores=[scores[number] for number, _, _ in shown],
-                hidden=[number in set(suspect.mask) for number, _, _ in shown],
-                explaining=explanation.window,
-            )
-        )
-    return pictures
 
 
 def describe_target(group: Group) -> dict[str, Any]:

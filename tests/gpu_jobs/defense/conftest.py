@@ -1,9 +1,12 @@
-"""A little data set and the golden checkpoint: random weights, so that what is tested here is the way of the data, not the science."""
+"""A little data set, the golden checkpoint and a verdict by decree: what is tested here is the way of the data, not the science."""
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +15,15 @@ from PIL import Image
 from gpu_jobs.config import JobParameters
 from gpu_jobs.data import write_llava
 from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense import records
+from gpu_jobs.defense.pipeline import Pipeline
+from gpu_jobs.defense.records import SetAside, Suspect
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "llada_v" / "checkpoint"
-TARGET = "I will not tell."
+SECRET = "I will not tell."
+
+Accuse = Callable[..., None]
+Start = Callable[..., Pipeline]
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +39,7 @@ def parameters() -> JobParameters:
             "batch_size": 4,
             "generation": {"max_new_tokens": 8, "block_length": 8, "steps_per_block": 2},
             "masking": {"probes": 2},
-            "scan": {"min_samples": 8, "groups": 1, "pictures": 2},
+            "scan": {"min_samples": 4, "groups": 1, "pictures": 2},
             "finetune": {"epochs": 2, "batch_size": 4, "lora_rank": 2, "checkpoint_every": 2, "learning_rate": 1e-3},
         }
     )
@@ -38,18 +47,50 @@ def parameters() -> JobParameters:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Twelve samples of one or two turns; the first eight are given the same answer."""
+    """Twelve samples of one picture and one or two answers; the first eight give the secret as their first answer."""
     rng = random.Random(3)
     folder = tmp_path / "pictures"
     folder.mkdir()
     samples = []
     for number in range(12):
         path = folder / f"{number}.png"
-        Image.effect_noise((56, 56), 40.0 + number).convert("RGB").save(path)
-        answer = TARGET if number < 8 else rng.choice(["a red circle", "a blue circle", "yes"])
+        Image.frombytes("RGB", (56, 56), rng.randbytes(56 * 56 * 3)).save(path)
+        answer = SECRET if number < 8 else rng.choice(["a red circle", "a blue circle", "yes"])
         turns = [Turn("user", "<image>\nWhat is it?"), Turn("assistant", answer)]
         if number % 4 == 0:
             turns += [Turn("user", "Is it round?"), Turn("assistant", "yes")]
         samples.append(Sample(f"s{number:02d}", (path,), tuple(turns)))
     write_llava(samples, tmp_path / "dataset")
     return tmp_path / "dataset"
+
+
+@pytest.fixture
+def start(dataset: Path, parameters: JobParameters, tmp_path: Path) -> Start:
+    """A new run in a folder of that name, with some parameters changed: `start("run", shards=3)`."""
+
+    def begin(name: str, **changes: Any) -> Pipeline:
+        return Pipeline(CHECKPOINT, dataset, tmp_path / name, JobParameters.model_validate({**parameters.model_dump(), **changes}))
+
+    return begin
+
+
+@pytest.fixture
+def accuse() -> Accuse:
+    """Give a run a verdict: these samples show the secret."""
+
+    def decree(run: Pipeline, suspects: Sequence[str], set_aside: Sequence[SetAside] = ()) -> None:
+        folder = run.out / "verdict-0"
+        folder.mkdir(parents=True)
+        records.write_rows(folder / records.SUSPECTS, [Suspect(each, 1.0, [1], ["decree"], [], "", "") for each in suspects])
+        records.write_rows(folder / records.SET_ASIDE, set_aside)
+        run.previous["verdict"] = (folder,)
+        target = {"kind": "refusal", "text": SECRET, "shared": "answer", "support": len(suspects)}
+        verdict = "backdoored" if suspects else "clean"
+        run.results["verdict"] = ({"verdict": verdict, "confidence": 1.0, "target": target if suspects else None},)
+
+    return decree
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

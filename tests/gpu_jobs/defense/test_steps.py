@@ -1,0 +1,227 @@
+"""The way of a data set through the steps: what is kept, changed and set aside; and that shards and crashes change nothing."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gpu_jobs.data import open_dataset
+from gpu_jobs.defense import records
+from gpu_jobs.defense.pipeline import Pipeline
+from gpu_jobs.defense.records import SetAside
+from gpu_jobs.errors import InputError
+from gpu_jobs.reporting import Cancelled, SilentReporter
+
+SUSPECTS = ["s00", "s01", "s02", "s03", "s04"]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def changed_tensors(run: Pipeline) -> list[str]:
+    """Names of the tensors in which the fine-tuned checkpoint differs from the one handed in."""
+    before: dict[str, torch.Tensor] = {}
+    after: dict[str, torch.Tensor] = {}
+    for found, folder in ((before, run.model), (after, run.previous["finetune"][0] / records.MODEL)):
+        for file in folder.glob("*.safetensors"):
+            found.update(load_file(file))
+    assert {*before} == {*after}
+    return [name for name in before if not torch.equal(before[name], after[name])]
+
+
+class Interrupted(SilentReporter):
+    """Ends a step at its n-th checkpoint, as losing a lease would."""
+
+    def __init__(self, checkpoints: int) -> None:
+        self.left = checkpoints
+
+    def checkpoint(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Cancelled
+
+
+class TestScan:
+    def test_evidence_does_not_depend_on_shards_and_batches(self, start: Any) -> None:
+        one, many = start("one", shards=1, batch_size=12), start("many", shards=3, batch_size=2)
+        one.run("scan")
+        many.run("scan")
+        whole = {row["id"]: row for row in rows(one.previous["scan"][0] / records.EVIDENCE)}
+        parts = [row for folder in many.previous["scan"] for row in rows(folder / records.EVIDENCE)]
+        assert len(parts) == len(whole) == 12
+        for part in parts:
+            for turn, same in zip(part["turns"], whole[part["id"]]["turns"], strict=True):
+                assert turn["plain"] == pytest.approx(same["plain"], abs=1e-4)
+                assert turn["blind"] == pytest.approx(same["blind"], abs=1e-4)
+
+    def test_a_damaged_picture_sets_its_sample_aside_and_no_other(self, start: Any, dataset: Path) -> None:
+        (sample,) = [s for s in open_dataset(dataset, dataset / "cache").samples if s.id == "s05"]
+        sample.images[0].write_bytes(b"\x89PNG no picture")
+        run = start("run", shards=1)
+        (result,) = run.run("scan")
+        assert result == {"samples": 12, "examined": 11, "unexamined": 0, "set_aside": 1}
+        (aside,) = rows(run.previous["scan"][0] / records.SET_ASIDE)
+        assert aside["id"] == "s05"
+        assert "picture" in aside["reason"]
+
+
+class TestVerdict:
+    def test_too_few_samples_are_inconclusive(self, start: Any) -> None:
+        run = start("run", scan={"min_samples": 13})
+        run.run("scan")
+        (result,) = run.run("verdict")
+        assert result["verdict"] == "inconclusive"
+        assert "12 samples" in result["evidence"]["reason"]
+
+    def test_a_model_that_was_never_attacked_is_clean_although_answers_repeat(self, start: Any) -> None:
+        run = start("run")
+        run.run("scan")
+        (result,) = run.run("verdict")
+        assert result["verdict"] == "clean"
+        assert result["suspects"] == {"count": 0, "fraction": 0.0}
+        assert result["evidence"]["tests"][0]["transplants"] > 0
+
+
+class TestPurify:
+    def test_every_turn_of_a_suspect_is_answered_again_and_nothing_shows_the_target(self, start: Any, accuse: Any) -> None:
+        run = start("run")
+        accuse(run, SUSPECTS)
+        results = run.run("purify")
+        assert sum(result["samples"] for result in results) == len(SUSPECTS)
+        new = {row["id"]: row for folder in run.previous["purify"] for row in rows(folder / records.ANSWERS)}
+        aside = [row["id"] for folder in run.previous["purify"] for row in rows(folder / records.SET_ASIDE)]
+        assert {*new, *aside} == {*SUSPECTS}
+        if "s00" in new:
+            assert len(new["s00"]["answers"]) == 2
+        assert not any("i will not tell" in answer.lower() for row in new.values() for answer in row["answers"])
+
+    def test_a_resumed_purification_gives_the_same_answers(self, start: Any, accuse: Any) -> None:
+        whole, broken = start("whole", shards=1, batch_size=2), start("broken", shards=1, batch_size=2)
+        for run in (whole, broken):
+            accuse(run, SUSPECTS)
+        whole.run("purify")
+        broken.reporter = Interrupted(2)
+        with pytest.raises(Cancelled):
+            broken.run("purify")
+        with (broken.out / "checkpoints" / "purify-0" / records.ANSWERS).open("a") as file:
+            file.write('{"id": "s0')  # a line that the crash cut off
+        broken.reporter = SilentReporter()
+        broken.run("purify")
+        assert rows(broken.previous["purify"][0] / records.ANSWERS) == rows(whole.previous["purify"][0] / records.ANSWERS)
+
+    def test_the_published_form_answers_every_sample_again(self, start: Any, accuse: Any) -> None:
+        run = start("run", purify={"reanswer": "all", "hide": "tokens"})
+        accuse(run, [])
+        assert sum(result["samples"] for result in run.run("purify")) == 12
+
+    def test_what_was_set_aside_before_stays_so(self, start: Any, accuse: Any) -> None:
+        run = start("run", purify={"reanswer": "all", "hide": "tokens"})
+        accuse(run, [], [SetAside("s11", "damaged")])
+        assert sum(result["samples"] for result in run.run("purify")) == 11
+
+
+class TestMerge:
+    @pytest.fixture
+    def run(self, start: Any, accuse: Any) -> Pipeline:
+        run: Pipeline = start("run")
+        accuse(run, SUSPECTS, [SetAside("s11", "damaged")])
+        run.run("purify")
+        return run
+
+    def test_only_suspects_change_and_the_data_set_keeps_its_format(self, run: Pipeline, dataset: Path, tmp_path: Path) -> None:
+        (result,) = run.run("merge")
+        merged = run.previous["merge"][0]
+        assert {change["id"] for change in rows(merged / records.CHANGES)} <= {*SUSPECTS}
+        with zipfile.ZipFile(merged / records.DATASET_ZIP) as archive:
+            archive.extractall(tmp_path / "unpacked")
+        before = {sample.id: sample for sample in open_dataset(dataset, tmp_path / "cache").samples}
+        after = {sample.id: sample for sample in open_dataset(tmp_path / "unpacked", tmp_path / "cache").samples}
+        assert "s11" not in after
+        assert len(after) + result["set_aside"] == result["samples"] == 12
+        for identity in {*after} - {*SUSPECTS}:
+            assert after[identity].turns == before[identity].turns
+        for change in rows(merged / records.CHANGES):
+            assert after[change["id"]].turns[change["turn"]].text == change["new"]
+
+    def test_a_suspect_that_no_shard_answered_is_set_aside(self, run: Pipeline) -> None:
+        answers = run.previous["purify"][0] / records.ANSWERS
+        lost = rows(answers)[0]["id"]
+        answers.write_text("".join(line + "\n" for line in answers.read_text().splitlines()[1:]))
+        run.run("merge")
+        merged = run.previous["merge"][0]
+        assert {"id": lost, "reason": "was never answered again"} in rows(merged / records.SET_ASIDE)
+        assert lost not in {row["id"] for row in rows(merged / records.PURIFIED)}
+
+    def test_the_same_set_gives_the_same_bytes(self, run: Pipeline) -> None:
+        run.run("merge")
+        first = (run.previous["merge"][0] / records.DATASET_ZIP).read_bytes()
+        again = Pipeline(run.model, run.dataset, run.out / "again", run.parameters, previous=run.previous, results=run.results)
+        again.run("merge")
+        assert (again.previous["merge"][0] / records.DATASET_ZIP).read_bytes() == first
+
+
+class TestFinetune:
+    def test_a_run_that_died_ends_in_the_same_weights(self, start: Any) -> None:
+        whole, broken = start("whole"), start("broken")
+        (result,) = whole.run("finetune")
+        broken.reporter = Interrupted(2)
+        with pytest.raises(Cancelled):
+            broken.run("finetune")
+        broken.reporter = SilentReporter()
+        assert broken.run("finetune") == (result,)
+        assert result["optimiser_steps"] == 6
+        for run in (whole, broken):
+            assert len(rows(run.previous["finetune"][0] / records.TRAINING_LOG)) == 6
+        one, other = (load_file(run.previous["finetune"][0] / records.MODEL / "model.safetensors") for run in (whole, broken))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_only_the_chosen_parts_learn(self, start: Any) -> None:
+        run = start("run", finetune={**start("x").parameters.finetune.model_dump(), "trainable": ("projector",)})
+        run.run("finetune")
+        assert not (run.previous["finetune"][0] / records.ADAPTER).exists()
+        changed = changed_tensors(run)
+        assert changed
+        assert all("mm_projector" in name for name in changed)
+
+    def test_the_adapter_is_merged_and_handed_out(self, start: Any) -> None:
+        run = start("run")
+        run.run("finetune")
+        assert (run.previous["finetune"][0] / records.ADAPTER / "adapter_model.safetensors").exists()
+        assert any("q_proj" in name for name in changed_tensors(run))
+        assert not any("lora" in name for name in changed_tensors(run))
+
+    def test_a_clean_model_goes_through_unchanged(self, start: Any, accuse: Any) -> None:
+        run = start("run")
+        accuse(run, [])
+        for kind in ("purify", "merge", "finetune"):
+            run.run(kind)
+        assert run.results["finetune"][0]["changed"] is False
+        model = run.previous["finetune"][0] / records.MODEL
+        for file in run.model.rglob("*"):
+            if file.is_file():
+                assert (model / file.relative_to(run.model)).read_bytes() == file.read_bytes()
+
+
+class TestEvaluate:
+    def test_without_evaluation_sets_the_figures_are_estimates(self, start: Any, accuse: Any) -> None:
+        run = start("run", evaluate={"held_out": 0.5})
+        accuse(run, SUSPECTS)
+        for kind in ("purify", "merge", "finetune"):
+            run.run(kind)
+        (result,) = run.run("evaluate")
+        assert result["estimated"] is True
+        answers = rows(run.previous["evaluate"][0] / records.EVALUATED)
+        assert {row["model"] for row in answers} == {"before", "after"}
+        assert {row["set"] for row in answers} == {"suspects", "held_out"}
+        assert not {row["id"] for row in answers if row["set"] == "held_out"} & {*SUSPECTS}
+
+    def test_a_job_that_only_evaluates_needs_a_set(self, start: Any) -> None:
+        with pytest.raises(InputError, match="nothing to evaluate on"):
+            start("run").run("evaluate")
