@@ -64,6 +64,7 @@ class ImageFolder:
     def __init__(self, folder: Path, cache: Path) -> None:
         self._root = folder.resolve()
         self._cache = cache.resolve()
+        self._found: dict[tuple[str, Path], Path] = {}  # links are resolved once for each image, not for each row
 
     def locate(self, reference: object, base: Path) -> Path:
         """The absolute path of the image that a row of a file in folder `base` refers to.
@@ -80,7 +81,9 @@ class ImageFolder:
             case str() if reference.startswith("data:"):
                 return self._keep(_decode_data_url(reference))
             case str():
-                return self._find(reference, base)
+                path = self._found.get((reference, base)) or self._find(reference, base)
+                self._found[reference, base] = path
+                return path
             case Mapping():
                 return self.locate(_reference_in(reference), base)
             case _:
@@ -99,7 +102,6 @@ class ImageFolder:
             )
         if Path(reference).is_absolute():
             raise ImageProblem(f"{_short(reference)!r} is absolute; image paths are relative to the data set's folder")
-        base = base.resolve()
         escaped = False
         # LLaVA's files do not say what their paths are relative to; these are the layouts people use.
         for start in dict.fromkeys((base, self._root, base / "images", self._root / "images")):

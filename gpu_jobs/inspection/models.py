@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
+from tokenizers import Tokenizer
 
 from gpu_jobs.errors import InputError
-from gpu_jobs.inspection.checkpoints import read_object, read_weights
+from gpu_jobs.inspection.checkpoints import Weights, read_object, read_weights
 from gpu_jobs.inspection.files import FileDigest, digest_files, examine_files
 from gpu_jobs.inspection.findings import Finding, error, listed, rejects
 from gpu_jobs.inspection.signatures import SIGNATURES
 from gpu_jobs.inspection.signatures.base import Signature
 
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _CODE_FIELDS = ("auto_map", "custom_pipelines")
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json", "generation_config.json")
 
@@ -48,6 +51,7 @@ def inspect_model(folder: Path) -> ModelInspection:
         shapes = {name: tensor.shape for name, tensor in weights.tensors.items()}
         if shapes:
             findings += signature.examine(config, shapes)
+            findings += _examine_types(weights)
         findings += _examine_tokenizer(folder, signature, config)
         if not rejects(findings):
             findings += _verify(folder, signature)
@@ -96,6 +100,14 @@ def _remote_code(folder: Path) -> Iterator[Finding]:
                 yield error("remote_code", detail, f"{name}#/{field}")
 
 
+def _examine_types(weights: Weights) -> Iterator[Finding]:
+    others = {name for name, tensor in weights.tensors.items() if tensor.dtype not in _FLOATS}
+    if others:
+        yield error(
+            "not_floating_point", f"quantised weights are not supported; {', '.join(sorted(_FLOATS))} are, but not: {listed(others)}"
+        )
+
+
 def _examine_tokenizer(folder: Path, signature: Signature, config: dict[str, Any]) -> Iterator[Finding]:
     name = "tokenizer.json"
     try:
@@ -117,6 +129,11 @@ def _examine_tokenizer(folder: Path, signature: Signature, config: dict[str, Any
     size = config.get("vocab_size")
     if isinstance(size, int) and ids and max(ids.values()) >= size:
         yield error("bad_tokenizer", f"the tokenizer has ids up to {max(ids.values())}, but config.json says vocab_size {size}", name)
+        return
+    try:
+        Tokenizer.from_str(json.dumps(tokenizer))
+    except Exception as problem:  # noqa: BLE001 (all that the library raises)
+        yield error("bad_tokenizer", f"tokenizer.json cannot be read: {problem}", name)
 
 
 def _verify(folder: Path, signature: Signature) -> Iterator[Finding]:

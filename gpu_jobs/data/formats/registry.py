@@ -12,7 +12,7 @@ from gpu_jobs.data.formats.webdataset import WebDataset
 from gpu_jobs.data.images import IMAGE_SUFFIXES
 from gpu_jobs.errors import InputError
 
-CONTAINERS: tuple[Container, ...] = (Parquet(), WebDataset(), JsonList(), JsonLines())
+CONTAINERS: tuple[Container, ...] = (Parquet(), WebDataset(), JsonLines(), JsonList())
 """In the order in which they are tried."""
 
 SUPPORTED_FORMATS = "LLaVA JSON or JSONL, ShareGPT, OpenAI messages JSONL, Parquet with images, WebDataset"

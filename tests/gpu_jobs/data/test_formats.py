@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tarfile
@@ -19,6 +20,23 @@ from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.errors import InputError
 from tests.gpu_jobs.data.builders import BUILDERS, COLOURS, QUESTION, add_member, llava_row, openai_row, png, write_images
 
+WORDS = (
+    "id",
+    "image",
+    "images",
+    "conversations",
+    "messages",
+    "from",
+    "value",
+    "role",
+    "content",
+    "type",
+    "text",
+    "image_url",
+    "url",
+    "system",
+    "path",
+)
 ANSWERS = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: text.strip() != "" and "<image>" not in text)
 
 
@@ -227,6 +245,42 @@ class TestRowErrors:
         row = llava_row("green")
         row["conversations"][1]["value"] = "\ud800"
         assert "not valid Unicode" in problem_of(row, tmp_path)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["user", "gpt", "<image>", "images/red.png"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+class TestAnything:
+    @given(rows=st.lists(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(WORDS, JSON)), min_size=1, max_size=5))
+    @settings(max_examples=100, deadline=None)
+    def test_every_row_becomes_a_sample_or_an_error(self, rows: list[Any]) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "data"
+            found = read_rows(folder, rows, Path(temporary))
+            assert len(found.samples) + len(found.errors) == len(rows)
+            found.write(found.samples, Path(temporary) / "out")
+
+    @given(data=st.data(), name=st.sampled_from(sorted(BUILDERS)))
+    @settings(max_examples=100, deadline=None)
+    def test_damaged_files_are_errors_and_nothing_else(self, data: st.DataObject, name: str) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            BUILDERS[name](Path(temporary) / "data")
+            path = next(path for path in sorted((Path(temporary) / "data").rglob("*")) if path.is_file() and path.suffix != ".png")
+            content = bytearray(path.read_bytes())
+            for _ in range(data.draw(st.integers(1, 4))):
+                content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+            path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+            with contextlib.suppress(InputError):
+                open_dataset(Path(temporary) / "data", Path(temporary) / "cache")
 
 
 class TestUnreadable:
