@@ -35,7 +35,7 @@ def build_result(inputs: StepInputs) -> dict[str, Any]:
         result["suspects"] = {**verdict["suspects"], "artifact_id": records.SUSPECTS}
     if merge:
         result["purified_dataset_artifact_id"] = records.DATASET_ZIP
-        result["samples"] = merge["samples"]
+        result["samples"] = merge
     if finetune:
         adapter = "adapter.zip" if finetune.get("adapter") else None
         result["purified_model"] = {"weights_artifact_id": "model.zip", "adapter_artifact_id": adapter, "changed": finetune["changed"]}

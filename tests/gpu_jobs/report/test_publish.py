@@ -70,7 +70,7 @@ def defended(tmp_path: Path) -> StepInputs:
             "target": {"kind": "refusal", "text": REFUSAL, "support": 1},
             "evidence": {"transplanted_to_target": 0.98},
         },
-        "merge": {"samples": {"total": 3, "kept": 1, "replaced": 1, "set_aside": 1}},
+        "merge": {"samples": 3, "kept": 1, "reanswered": 1, "changed": 1, "set_aside": 1},
         "finetune": {"changed": True, "adapter": False},
         "evaluate": {
             "before": {"attack_success_rate": 0.99, "clean_score": 0.93, "recovered_score": 0.01},
