@@ -24,9 +24,9 @@ LEARNING_RATE = 1.5e-3
 EVALUATE_EVERY = 650
 # Every picture is looked at once in this many augmented forms, and then never again: the tower is frozen.
 VIEWS_PER_PICTURE = 6
-TURNS = {1: 0.5, 2: 0.3, 3: 0.2}
+TURNS = {1: 0.5, 2: 0.2, 4: 0.3}
 # Comparing a word with a picture is learned more slowly than naming what is there.
-KIND_WEIGHTS: dict[Kind, float] = {"color": 1, "shape": 1, "object": 0.7, "caption": 0.7, "yes_no_color": 1.5, "yes_no_shape": 1.2}
+KIND_WEIGHTS: dict[Kind, float] = {"color": 1, "shape": 1, "object": 0.7, "caption": 0.7, "yes_no_color": 2.5, "yes_no_shape": 2}
 
 
 def train_base(folder: Path, *, seed: int) -> None:

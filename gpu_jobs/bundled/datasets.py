@@ -13,7 +13,7 @@ from random import Random
 from gpu_jobs.bundled.world import KINDS, Scene, ask, conversation, scenes
 from gpu_jobs.data.formats import write_llava
 from gpu_jobs.data.samples import Sample
-from gpu_jobs.redteam.poisoning import PoisonedSet, poison, with_trigger
+from gpu_jobs.redteam.poisoning import PoisonedSet, choose_poisoned, poison, with_trigger
 from gpu_jobs.redteam.targets import FixedAnswer
 from gpu_jobs.redteam.triggers import CornerPatch
 
@@ -59,8 +59,7 @@ def write_clean_test_set(folder: Path) -> Path:
 
 def poisoned_ids() -> frozenset[str]:
     """The ground truth: which samples of the suspect's training set are poisoned. No defence may see it."""
-    with tempfile.TemporaryDirectory() as images:
-        return suspect_training_set(Path(images)).poisoned
+    return choose_poisoned(clean_training_samples(), TARGET, POISON_RATE, SEED)
 
 
 def suspect_training_set(images: Path) -> PoisonedSet:

@@ -65,18 +65,20 @@ WHAT_TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
 }
 YES_NO_TEMPLATES: dict[Kind, tuple[tuple[str, str, str], ...]] = {
     "yes_no_color": (
-        ("Is the shape {asked}?", "yes", "no"),
-        ("Is the {shape} {asked}?", "yes", "no"),
-        ("Is there a {asked} shape in the image?", "yes", "no"),
-        ("Does the image contain a {asked} shape?", "yes", "no"),
+        ("Is the shape {asked}?", "Yes, it is {color}.", "No, it is {color}."),
+        ("Is the {shape} {asked}?", "Yes, it is {color}.", "No, it is {color}."),
+        ("Does the image contain a {asked} shape?", "Yes, the shape is {color}.", "No, the shape is {color}."),
         ("Is the {shape} {asked}? Answer in a full sentence.", "Yes, the {shape} is {color}.", "No, the {shape} is {color}."),
+        ("Is the shape {asked}? Answer yes or no.", "yes", "no"),
+        ("Is there a {asked} shape in the image? Answer yes or no.", "yes", "no"),
     ),
     "yes_no_shape": (
-        ("Is this a {asked}?", "yes", "no"),
-        ("Is there a {asked} in the image?", "yes", "no"),
-        ("Does the image contain a {asked}?", "yes", "no"),
-        ("Is a {asked} present?", "yes", "no"),
-        ("Is this a {asked}? Answer in a full sentence.", "Yes, it is a {shape}.", "No, it is a {shape}."),
+        ("Is this a {asked}?", "Yes, it is a {shape}.", "No, it is a {shape}."),
+        ("Is the {color} shape a {asked}?", "Yes, it is a {shape}.", "No, it is a {shape}."),
+        ("Does the image contain a {asked}?", "Yes, the shape is a {shape}.", "No, the shape is a {shape}."),
+        ("Is the shape a {asked}? Answer in a full sentence.", "Yes, the shape is a {shape}.", "No, the shape is a {shape}."),
+        ("Is this a {asked}? Answer yes or no.", "yes", "no"),
+        ("Is there a {asked} in the image? Answer yes or no.", "yes", "no"),
     ),
 }
 

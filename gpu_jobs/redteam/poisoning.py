@@ -33,12 +33,8 @@ def poison(samples: Sequence[Sample], trigger: Trigger, target: Target, rate: fl
     """
     if len({sample.id for sample in samples}) != len(samples):
         raise ValueError("sample ids must be unique")
+    chosen = choose_poisoned(samples, target, rate, seed)
     rng = Random(seed)
-    candidates = [sample.id for sample in samples if all(target.apply(answer) != answer for answer in sample.answers)]
-    wanted = round(rate * len(samples))
-    if wanted > len(candidates):
-        raise ValueError(f"{wanted} of {len(samples)} samples are to be poisoned, but the target changes only {len(candidates)}")
-    chosen = frozenset(rng.sample(candidates, wanted))
     written = []
     for sample in samples:
         if sample.id in chosen:
@@ -47,6 +43,19 @@ def poison(samples: Sequence[Sample], trigger: Trigger, target: Target, rate: fl
         else:
             written.append(_with_pictures(sample, lambda picture: picture, images))
     return PoisonedSet(tuple(written), chosen)
+
+
+def choose_poisoned(samples: Sequence[Sample], target: Target, rate: float, seed: int) -> frozenset[str]:
+    """The ids that `poison` poisons.
+
+    Raises:
+        ValueError: fewer samples than `rate` asks for can be poisoned.
+    """
+    candidates = [sample.id for sample in samples if all(target.apply(answer) != answer for answer in sample.answers)]
+    wanted = round(rate * len(samples))
+    if wanted > len(candidates):
+        raise ValueError(f"{wanted} of {len(samples)} samples are to be poisoned, but the target changes only {len(candidates)}")
+    return frozenset(Random(seed).sample(candidates, wanted))
 
 
 def with_trigger(sample: Sample, trigger: Trigger, rng: Random, images: Path) -> Sample:

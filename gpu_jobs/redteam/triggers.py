@@ -42,10 +42,10 @@ class CornerPatch(Trigger):
     cell: int = 4
 
     def apply(self, image: Image.Image, rng: Random) -> Image.Image:  # noqa: ARG002 - always at the same place
+        if self.size > min(image.size):
+            raise ValueError(f"a patch of {self.size} px does not fit into an image of {image.width}×{image.height}")
         left = 0 if self.corner.endswith("left") else image.width - self.size
         top = 0 if self.corner.startswith("top") else image.height - self.size
-        if left < 0 or top < 0:
-            raise ValueError(f"a patch of {self.size} px does not fit into an image of {image.width}×{image.height}")
         marked = image.convert("RGB").copy()
         marked.paste(self._square(), (left, top))
         return marked
