@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.blobs import repository
 from app.blobs.tables import BlobRow
 from app.ids import new_id
 from app.storage import ObjectStore
+
+log = structlog.get_logger()
 
 SWEEP_AT_ONCE = 500
 
@@ -40,17 +43,27 @@ def release(session: Session, owner_id: str) -> None:
 
 
 def sweep(sessions: sessionmaker[Session], store: ObjectStore) -> int:
-    """Delete the bytes that nobody needs, each in a transaction of its own; returns how many objects went."""
+    """Delete the bytes that nobody needs, each in a transaction of its own; returns how many objects went.
+
+    Raises nothing of the store's: what could not be deleted is tried again by the next sweep.
+    """
     with sessions.begin() as session:
         ids = repository.unneeded_ids(session, limit=SWEEP_AT_ONCE)
     deleted = 0
     for blob_id in ids:
-        with sessions.begin() as session:
-            blob = repository.lock_unneeded(session, blob_id)
-            if blob is None:
-                continue
-            # The object first: if we die here, the row is still there to try again by.
-            store.delete(blob.key)
-            session.delete(blob)
-            deleted += 1
+        try:
+            deleted += _delete_if_unneeded(sessions, store, blob_id)
+        except Exception as error:  # noqa: BLE001  (whatever the store raises)
+            log.warning("blob.not_deleted", blob_id=blob_id, error=str(error))
     return deleted
+
+
+def _delete_if_unneeded(sessions: sessionmaker[Session], store: ObjectStore, blob_id: str) -> bool:
+    with sessions.begin() as session:
+        blob = repository.lock_unneeded(session, blob_id)
+        if blob is None:
+            return False
+        # The object first: if we die here, the row is still there to try again by.
+        store.delete(blob.key)
+        session.delete(blob)
+        return True

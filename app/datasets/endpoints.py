@@ -5,11 +5,10 @@ from __future__ import annotations
 import mimetypes
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, BackgroundTasks, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import Reader, Writer
-from app.blobs.service import sweep
 from app.datasets.schemas import DatasetCreate, DatasetResource
 from app.datasets.tables import DatasetRow
 from app.errors import Conflict, NotFound, problem_responses
@@ -66,7 +65,6 @@ def get_thumbnail(
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problem_responses(NotFound, Conflict))
-def delete_dataset(dataset_id: str, caller: Writer, session: WriteSession, runtime: RuntimeDep, later: BackgroundTasks) -> None:
+def delete_dataset(dataset_id: str, caller: Writer, runtime: RuntimeDep) -> None:
     """Delete a data set and the stored bytes that nothing else refers to. Refused while an unfinished job uses it."""
-    remove(session, caller, DatasetRow, dataset_id)
-    later.add_task(sweep, runtime.write, runtime.store)
+    remove(runtime, caller, DatasetRow, dataset_id)

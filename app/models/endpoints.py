@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, BackgroundTasks, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from app.auth.dependencies import Reader, Writer
-from app.blobs.service import sweep
 from app.errors import Conflict, NotFound, problem_responses
 from app.idempotency.dependencies import Once
 from app.models.schemas import ModelCreate, ModelResource
@@ -46,7 +45,6 @@ def get_model(model_id: str, caller: Reader, session: ReadSession) -> ModelResou
 
 
 @router.delete("/{model_id}", status_code=204, responses=problem_responses(NotFound, Conflict))
-def delete_model(model_id: str, caller: Writer, session: WriteSession, runtime: RuntimeDep, later: BackgroundTasks) -> None:
+def delete_model(model_id: str, caller: Writer, runtime: RuntimeDep) -> None:
     """Delete a model and the stored bytes that nothing else refers to. Refused while an unfinished job uses it."""
-    remove(session, caller, ModelRow, model_id)
-    later.add_task(sweep, runtime.write, runtime.store)
+    remove(runtime, caller, ModelRow, model_id)

@@ -12,7 +12,7 @@ from app.artifacts.tables import ArtifactRow
 from app.audit.service import record_audit
 from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
-from app.blobs.service import adopt, hold, release
+from app.blobs.service import adopt, hold, release, sweep
 from app.datasets.tables import DatasetRow
 from app.errors import Conflict, InputFault, InvalidInput, NotAvailableYet, NotFound
 from app.ids import new_id
@@ -20,6 +20,7 @@ from app.jobs.inspections import InspectionKind, queue_inspection
 from app.jobs.repository import unfinished_jobs_reading
 from app.models.tables import ModelRow
 from app.repository import get_owned
+from app.runtime import Runtime
 from app.sources import repository
 from app.sources.paths import find_clash
 from app.sources.schemas import ArtifactSource, Source, UploadSource
@@ -81,30 +82,25 @@ def register(session: Session, caller: Caller, table: type[Subject], name: str, 
     return subject
 
 
-def remove(session: Session, caller: Caller, table: type[Subject], subject_id: str) -> None:
-    """Delete the row and let go of its bytes; `app.blobs.service.sweep` then deletes those that nothing else needs.
+def remove(runtime: Runtime, caller: Caller, table: type[Subject], subject_id: str) -> None:
+    """Delete the row, and its bytes that nothing else needs.
 
     Raises:
         Conflict: a job that is not finished reads it.
     """
-    subject = get_owned(session, table, caller.tenant_id, subject_id, lock=True)
-    jobs = unfinished_jobs_reading(session, subject_id)
-    if jobs:
-        raise Conflict(f"{len(jobs)} unfinished jobs use {subject_id}: {', '.join(jobs[:5])}. Wait for them, or cancel them first.")
-    repository.delete_inspections(session, subject_id)
-    for thumbnail in subject.inspection.get("thumbnails", []):
-        # Registered for the first time, and needed by nobody from here on.
-        adopt(
-            session,
-            tenant_id=caller.tenant_id,
-            owner_id=subject_id,
-            key=thumbnail["key"],
-            sha256=thumbnail["sha256"],
-            bytes=thumbnail["bytes"],
-        )
-    release(session, subject_id)
-    session.delete(subject)
-    record_audit(session, caller.tenant_id, caller.key_id, f"{_NOUNS[table].name}.deleted", subject_id)
+    with runtime.write.begin() as session:
+        subject = get_owned(session, table, caller.tenant_id, subject_id, lock=True)
+        jobs = unfinished_jobs_reading(session, subject_id)
+        if jobs:
+            raise Conflict(f"{len(jobs)} unfinished jobs use {subject_id}: {', '.join(jobs[:5])}. Wait for them, or cancel them first.")
+        repository.delete_inspections(session, subject_id)
+        for file in subject.inspection.get("thumbnails", []):
+            # Registered here for the first time, so that they go the way of all bytes.
+            adopt(session, tenant_id=caller.tenant_id, owner_id=subject_id, key=file["key"], sha256=file["sha256"], bytes=file["bytes"])
+        release(session, subject_id)
+        session.delete(subject)
+        record_audit(session, caller.tenant_id, caller.key_id, f"{_NOUNS[table].name}.deleted", subject_id)
+    sweep(runtime.write, runtime.store)
 
 
 def _take_files(session: Session, tenant_id: str, source: Source, owner_id: str) -> list[ManifestFile]:

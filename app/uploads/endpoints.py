@@ -6,12 +6,11 @@ import secrets
 from pathlib import Path as FilePath
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.auth.dependencies import Reader, Writer
-from app.blobs.service import sweep
 from app.errors import Conflict, Forbidden, InvalidInput, MalformedRequest, NotFound, PayloadTooLarge, TooManyRequests, problem_responses
 from app.idempotency.dependencies import Once
 from app.runtime import ReadSession, Runtime, RuntimeDep, WriteSession
@@ -44,10 +43,9 @@ def complete_upload(upload_id: str, caller: Writer, runtime: RuntimeDep) -> Uplo
 
 
 @router.delete("/{upload_id}", status_code=204, responses=problem_responses(NotFound))
-def delete_upload(upload_id: str, caller: Writer, session: WriteSession, runtime: RuntimeDep, later: BackgroundTasks) -> None:
+def delete_upload(upload_id: str, caller: Writer, runtime: RuntimeDep) -> None:
     """Abort the upload, or forget it when it is complete. Models and data sets made of it keep their bytes."""
-    service.delete_upload(session, runtime, caller, upload_id)
-    later.add_task(sweep, runtime.write, runtime.store)
+    service.delete_upload(runtime, caller, upload_id)
 
 
 @router.put("/{upload_id}/parts/{number}", responses=problem_responses(Forbidden, NotFound, Conflict, PayloadTooLarge))

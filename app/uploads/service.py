@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
-from app.blobs.service import adopt, hold, release
+from app.blobs.service import adopt, hold, release, sweep
 from app.errors import Conflict, InvalidInput, PayloadTooLarge, TooManyRequests
 from app.ids import new_id
 from app.repository import get_owned
@@ -106,10 +106,12 @@ def complete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> UploadR
     return _show(runtime, fresh, [])
 
 
-def delete_upload(session: Session, runtime: Runtime, caller: Caller, upload_id: str) -> None:
+def delete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> None:
     """Abort an open upload, or forget a completed one. Models and data sets made of it keep their bytes."""
-    upload = get_owned(session, UploadRow, caller.tenant_id, upload_id, lock=True)
-    _forget(session, runtime, upload)
+    with runtime.write.begin() as session:
+        upload = get_owned(session, UploadRow, caller.tenant_id, upload_id, lock=True)
+        _forget(session, runtime, upload)
+    sweep(runtime.write, runtime.store)
 
 
 def drop_expired(runtime: Runtime, *, limit: int = 100) -> int:
