@@ -111,7 +111,7 @@ class ImageFolder:
                     escaped = True
                 elif path.is_file():
                     return path
-            except (OSError, RuntimeError):  # too long a name, a loop of links
+            except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, no valid Unicode
                 continue
         if escaped:
             raise ImageProblem(f"{_short(reference)!r} leaves the data set's folder")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from gpu_jobs.config import ScanParameters
 from gpu_jobs.data.formats import Dataset, RowError, open_dataset
 from gpu_jobs.data.images import IMAGE_SUFFIXES, open_image
+from gpu_jobs.data.quoting import presentable
 from gpu_jobs.errors import InputError
 from gpu_jobs.inspection.findings import Finding, error, listed, rejects, warning
 
@@ -100,7 +101,7 @@ def _image_errors(dataset: Dataset, problems: dict[Path, str]) -> Iterator[RowEr
         for image in sample.images:
             if image in problems:
                 row, pointer = dataset.row_of(sample)
-                yield RowError(row, f"image: {problems[image]}", pointer)
+                yield RowError(row, presentable(f"image: {problems[image]}"), presentable(pointer))
 
 
 def _sum_up(folder: Path, dataset: Dataset, errors: Sequence[RowError], images: Sequence[Path]) -> Iterator[Finding]:

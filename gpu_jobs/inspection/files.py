@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from gpu_jobs.data.quoting import presentable
 from gpu_jobs.inspection.findings import Finding, error, warning
 
 PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill", ".mar"})
@@ -73,7 +74,7 @@ class FileDigest(BaseModel):
 
 def digest_files(folder: Path) -> list[FileDigest]:
     """The digest of every regular file, sorted by path. Links are not followed."""
-    return [FileDigest(path=shown, bytes=path.stat().st_size, sha256=_sha256(path)) for shown, path in _files(folder)]
+    return [FileDigest(path=presentable(shown), bytes=path.stat().st_size, sha256=_sha256(path)) for shown, path in _files(folder)]
 
 
 def examine_files(folder: Path) -> Iterator[Finding]:
@@ -82,6 +83,8 @@ def examine_files(folder: Path) -> Iterator[Finding]:
         if path.is_symlink() or not path.is_file():
             yield error("link", "links, devices and pipes are not taken; upload the file itself", shown)
             continue
+        if not shown.isprintable():
+            yield error("bad_name", "a file's name has unprintable characters", shown)
         suffix = path.suffix.lower()
         if suffix in PICKLED_SUFFIXES:
             yield error(

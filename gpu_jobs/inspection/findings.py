@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from gpu_jobs.data.quoting import presentable
 
 Severity = Literal["error", "warning"]
+Quoting = Annotated[str, BeforeValidator(presentable)]
 
 
 class Finding(BaseModel):
@@ -21,8 +24,8 @@ class Finding(BaseModel):
 
     severity: Severity
     code: str
-    detail: str
-    pointer: str | None = None
+    detail: Quoting
+    pointer: Quoting | None = None
 
 
 def error(code: str, detail: str, pointer: str | None = None) -> Finding:

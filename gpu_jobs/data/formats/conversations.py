@@ -164,7 +164,7 @@ def _read_message(reading: _Reading, message: object, place: tuple[str | int, ..
     speaker = message.get(who)
     role = _ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
     if role is None:
-        raise RowProblem(f"unknown role {speaker!r}; known are {', '.join(sorted(_ROLES))}", f"{pointer}/{who}")
+        raise RowProblem(f"unknown role {speaker!r:.100}; known are {', '.join(sorted(_ROLES))}", f"{pointer}/{who}")
     if message.get("tool_calls"):
         raise RowProblem("tool calls are not supported", f"{pointer}/tool_calls")
     _add_turn(reading, role, message.get(what), (*place, what))
@@ -197,7 +197,7 @@ def _read_part(reading: _Reading, part: object, pointer: str) -> str:
     if isinstance(part, Mapping) and kind in _IMAGE_PARTS:
         reading.part_images.append(next((part[key] for key in ("image_url", "image") if part.get(key) is not None), None))
         return PLACEHOLDER
-    raise RowProblem(f"unknown kind of part {kind!r}; known are text and image_url", pointer)
+    raise RowProblem(f"unknown kind of part {kind!r:.100}; known are text and image_url", pointer)
 
 
 def _check_answers(conversation: Conversation, pointer: str) -> None:

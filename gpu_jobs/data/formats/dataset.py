@@ -12,6 +12,7 @@ from gpu_jobs.data.formats.container import Container, Row
 from gpu_jobs.data.formats.conversations import Conversation, RowProblem, dialect, place_images, read_conversation, write_texts
 from gpu_jobs.data.formats.registry import find_rows
 from gpu_jobs.data.images import ImageFolder, ImageProblem
+from gpu_jobs.data.quoting import presentable
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.errors import InputError
 
@@ -86,7 +87,7 @@ class Dataset:
                 try:
                     self._add(row, path.parent, number)
                 except RowProblem as problem:
-                    self.errors.append(RowError(number, problem.detail, row.pointer + problem.pointer))
+                    self.errors.append(RowError(number, presentable(problem.detail), presentable(row.pointer + problem.pointer)))
         if number == 0:
             raise InputError(f"{self._shown(self.files[0])} holds no rows")
         self.format = self.format or self._container.name

@@ -103,6 +103,8 @@ def _add(group: _Group, member: tarfile.TarInfo, archive: tarfile.TarFile) -> No
 def _read_row(group: _Group, pointer: str) -> Row:
     if group.problem:
         return Row(pointer, None, group.problem)
+    if not group.key.isprintable():
+        return Row(pointer, None, f"the key {group.key!r:.200} has unprintable characters")
     texts = [content for member, content in group.members if _extension(member) == "json"]
     if len(texts) != 1:
         return Row(

@@ -241,6 +241,14 @@ class TestRowErrors:
     def test_video(self, tmp_path: Path) -> None:
         assert "`video` is not supported" in problem_of({**llava_row("green"), "video": "a.mp4"}, tmp_path)
 
+    def test_image_whose_name_is_no_valid_unicode(self, tmp_path: Path) -> None:
+        assert "is not in the data set" in problem_of({**llava_row("green"), "image": "\ud800.png"}, tmp_path)
+
+    def test_what_a_row_says_is_quoted_in_short(self, tmp_path: Path) -> None:
+        row = llava_row("green")
+        row["conversations"][1]["from"] = "x" * 100_000
+        assert len(problem_of(row, tmp_path)) < 300
+
     def test_lone_surrogate(self, tmp_path: Path) -> None:
         row = llava_row("green")
         row["conversations"][1]["value"] = "\ud800"
@@ -338,6 +346,12 @@ class TestUnreadable:
         path.write_bytes(content)
         with pytest.raises(InputError, match="damaged header"):
             open_dataset(tmp_path / "data", tmp_path / "cache")
+
+    def test_tar_with_a_key_that_is_no_valid_unicode(self, tmp_path: Path) -> None:
+        with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT, encoding="latin-1") as archive:
+            add_member(archive, "é.json", json.dumps(llava_row("red")).encode())
+        found = open_dataset(tmp_path, tmp_path / "cache")
+        assert "unprintable" in found.errors[0].detail
 
     @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
     def test_tar_with_links_or_devices(self, kind: bytes, tmp_path: Path) -> None:

@@ -199,6 +199,12 @@ class TestWeights:
             (model / name).unlink()
         assert "no *.safetensors file" in finding(model, "no_weights")
 
+    def test_names_that_are_no_valid_unicode_are_shown_in_print(self, model: Path) -> None:
+        header = b'{"\\ud800\\u001b[2J": {"dtype": "F32", "shape": [1], "data_offsets": [0, 9]}}'
+        (model / FIRST).write_bytes(len(header).to_bytes(8, "little") + header + bytes(9))
+        assert finding(model, "broken_safetensors").isprintable()
+        inspect_model(model).model_dump_json()
+
     def test_missing_shard(self, model: Path) -> None:
         (model / SECOND).unlink()
         assert finding(model, "missing_shard") == f"the index names {SECOND}, which was not uploaded"
