@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,7 +51,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     parameters = inputs.parameters.finetune
     dataset, subject = open_inputs(inputs, precise=True)
     samples = training_samples(inputs, dataset.samples)
-    features, set_aside = _see_all(subject, samples, inputs.parameters.batch_size, keep="vision_tower" not in parameters.trainable)
+    features, set_aside = see_all(subject, samples, inputs.parameters.batch_size)
     records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
     gone = {row.id for row in set_aside}
     samples = [sample for sample in samples if sample.id not in gone]
@@ -68,7 +70,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     )
     losses = _train(trainer, inputs, reporter)
     if adapted is not None:
-        adapted.save_pretrained(str(inputs.outputs / records.ADAPTER))
+        _write_adapter(adapted, inputs.outputs / records.ADAPTER)
         adapted.merge_and_unload()
     subject.family.save(inputs.outputs / records.MODEL)
     shutil.copy(inputs.checkpoint / records.TRAINING_LOG, inputs.outputs)
@@ -139,29 +141,27 @@ def _train(trainer: Trainer, inputs: StepInputs, reporter: Reporter) -> list[flo
     return [row["loss"] for row in rows]
 
 
-def _see_all(
-    subject: Subject, samples: Sequence[Sample], batch_size: int, *, keep: bool
-) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:
-    """Open every picture once. Returns the tower's features as far as they may be kept, and the samples that cannot be used."""
+def see_all(subject: Subject, samples: Sequence[Sample], batch_size: int) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:
+    """Put every picture before the tower once. Returns the features, as far as memory goes, and the samples that cannot be used."""
     features: dict[str, tuple[SeenImage, ...]] = {}
     set_aside: list[SetAside] = []
     size = 0
 
-    def look(some: Sequence[Sample]) -> list[tuple[str, tuple[SeenImage, ...]]]:
-        pictures = [open_images(sample) for sample in some]
-        seen = subject.see(pictures) if keep and size < FEATURE_BYTES else [[] for _ in some]
+    def look(some: Sequence[Sample]) -> list[list[SeenImage]]:
+        seen = subject.see([open_images(sample) for sample in some])
         for sample, own in zip(some, seen, strict=True):
-            if keep and size < FEATURE_BYTES:
-                subject.prompt(own, sample.turns[: sample.answer_turns[-1]])
-        return [(sample.id, tuple(own)) for sample, own in zip(some, seen, strict=True)]
+            subject.prompt(own, sample.turns[: sample.answer_turns[-1]])  # raises where pictures and placeholders do not match
+        return seen
 
+    start = 0
     for batch in in_batches(samples, batch_size, look):
-        for result in batch:
+        for sample, result in zip(samples[start : start + len(batch)], batch, strict=True):
             if isinstance(result, SetAside):
                 set_aside.append(result)
-            elif keep and size < FEATURE_BYTES:
-                features[result[0]] = result[1]
-                size += sum(image.features.nbytes for image in result[1])
+            elif size < FEATURE_BYTES:
+                features[sample.id] = tuple(result)
+                size += sum(image.features.nbytes for image in result)
+        start += len(batch)
     return features, set_aside
 
 
@@ -172,7 +172,16 @@ def _rows(
         sample = samples[number]
         if train_tower:
             return TrainingRow(tuple(subject.family.see(open_images(sample))), sample.turns)
-        seen = features.get(sample.id) or tuple(subject.see([open_images(sample)])[0])
+        seen = features[sample.id] if sample.id in features else tuple(subject.see([open_images(sample)])[0])
         return TrainingRow(seen, sample.turns)
 
     return row
+
+
+def _write_adapter(adapter: PeftModel, folder: Path) -> None:
+    """PEFT's layout, the same bytes for the same adapter, without the card that PEFT would have somebody fill in."""
+    adapter.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)
+    configuration = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    configuration["target_modules"] = sorted(configuration["target_modules"])
+    (folder / "adapter_config.json").write_text(json.dumps(configuration, indent=1, sort_keys=True) + "\n", encoding="utf-8")

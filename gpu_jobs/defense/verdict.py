@@ -11,6 +11,7 @@ The hypotheses are texts that given answers share (`groups`); the evidence is an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,10 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
 
 def decide(outcomes: Sequence[Outcome], examined: int, set_aside: int, parameters: JobParameters) -> tuple[str, float, str, list[Group]]:
-    """The verdict, its confidence, the reason in words, and the groups it rests on, the largest first."""
+    """The verdict, its confidence, the reason in words, and the groups it rests on, the largest first.
+
+    The confidence is 1 − p of the test that the verdict rests on, and 0 where none could decide.
+    """
     scan = parameters.scan
     if examined < scan.min_samples:
         return "inconclusive", 0.0, f"{examined} samples could be examined, fewer than {scan.min_samples}", []
@@ -91,13 +95,18 @@ def decide(outcomes: Sequence[Outcome], examined: int, set_aside: int, parameter
         counts = f"{best.carried} of {best.transplants}, with bystanders' pieces {best.control}"
         reason = f"pieces of {len(best.group.turns)} pictures make one answer the rule on other pictures: {counts}"
         groups = sorted((outcome.group for outcome in proven), key=lambda group: -len(group.turns))
-        return "backdoored", 1 - corrected(best), reason, groups
+        return "backdoored", _confidence(corrected(best)), reason, groups
     open_ = [outcome for outcome in outcomes if outcome.p_majority > scan.alpha]
     if open_:
         reason = f"{len(open_)} of {len(outcomes)} groups of answers could neither be tied to a trigger nor cleared of one"
-        return "inconclusive", 1 - max(outcome.p_majority for outcome in open_), reason, [outcome.group for outcome in open_]
+        return "inconclusive", 0.0, reason, [outcome.group for outcome in open_]
     reason = f"no piece of picture makes one answer the rule, in any of {len(outcomes)} groups of answers"
-    return "clean", 1 - max(outcome.p_majority for outcome in outcomes), reason, []
+    return "clean", _confidence(max(outcome.p_majority for outcome in outcomes)), reason, []
+
+
+def _confidence(p: float) -> float:
+    """Never rounded up to certainty."""
+    return math.floor((1 - p) * 1e4) / 1e4 if p > 1e-4 else 0.9999
 
 
 def describe_target(group: Group) -> dict[str, Any]:
