@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from importlib import import_module
 from pathlib import Path
 
 
@@ -22,6 +23,7 @@ def main() -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    preload()
 
     from workers.celery_app import app
 
@@ -37,6 +39,14 @@ def main() -> None:
             "--without-mingle",
         ]
     )
+
+
+def preload() -> None:
+    """Import what steps need before the processes fork: they share its memory, and no job waits for it. Nothing is computed here."""
+    from gpu_jobs.steps import STEPS
+
+    for module in (*(module for module, _ in STEPS.values()), "gpu_jobs.inspection.models", "gpu_jobs.inspection.datasets"):
+        import_module(module)
 
 
 def default_processes() -> int:

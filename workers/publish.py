@@ -42,12 +42,14 @@ def make_artifacts(work: Work, published: list[dict[str, Any]], outputs: list[Ma
     """
     stored = {("publish", file["path"], file["sha256"]): file for file in outputs}
     stored |= {(step.kind, file["path"], file["sha256"]): file for step in work.previous for file in step.files}
+    # Lists show the newest first: ids fall as names rise, so that the files of one job are listed by name.
+    ids = sorted((new_id("art") for _ in published), reverse=True)
     rows = []
-    for artifact in published:
+    for id, artifact in zip(ids, sorted(published, key=lambda artifact: artifact["name"]), strict=True):
         file = stored[artifact["step"], artifact["path"], artifact["sha256"]]
         rows.append(
             ArtifactRow(
-                id=new_id("art"),
+                id=id,
                 tenant_id=work.tenant_id,
                 job_id=work.job_id,
                 name=artifact["name"],
