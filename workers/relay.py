@@ -15,6 +15,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.housekeeping import keep_house
 from app.jobs.tables import OutboxRow
 from workers.context import Context
 from workers.reaper import reap, ring_for_due_deliveries, ring_for_ready_steps
@@ -57,6 +58,7 @@ class Relay:
             (REAP_EVERY, lambda: ring_for_ready_steps(context.sessions)),
             (REAP_EVERY, lambda: ring_for_due_deliveries(context.sessions)),
             (SWEEP_EVERY, lambda: sweep(context)),
+            (SWEEP_EVERY, lambda: keep_house(context.runtime)),
         ]
         self._due = [0.0 for _ in self._rounds]
 

@@ -30,6 +30,10 @@ def find_by_key(session: Session, tenant_id: str, key: str) -> BlobRow | None:
     return session.scalars(select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.key == key)).one_or_none()
 
 
+def get_by_key(session: Session, tenant_id: str, key: str) -> BlobRow:
+    return session.scalars(select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.key == key)).one()
+
+
 def lock_unneeded(session: Session, blob_id: str) -> BlobRow | None:
     """The blob, locked, if nobody needs it and no other process is deleting it."""
     locked = session.scalars(select(BlobRow).where(BlobRow.id == blob_id).with_for_update(skip_locked=True)).one_or_none()

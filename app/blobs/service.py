@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.blobs import repository
@@ -26,8 +27,11 @@ def adopt(session: Session, *, tenant_id: str, owner_id: str, key: str, sha256: 
     blob = repository.find_by_key(session, tenant_id, key)
     if blob is None:
         blob = BlobRow(id=new_id("blob"), tenant_id=tenant_id, key=key, sha256=sha256, bytes=bytes, created_at=datetime.now(UTC))
-        session.add(blob)
-        session.flush()
+        try:
+            with session.begin_nested():
+                session.add(blob)
+        except IntegrityError:  # somebody else was adopting it at the same moment
+            blob = repository.get_by_key(session, tenant_id, key)
     repository.add_reference(session, blob.id, owner_id)
     return blob
 

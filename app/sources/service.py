@@ -14,9 +14,11 @@ from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
 from app.blobs.service import adopt, hold, release, sweep
 from app.datasets.tables import DatasetRow
+from app.db import database_now
 from app.errors import Conflict, InputFault, InvalidInput, NotAvailableYet, NotFound
 from app.ids import new_id
 from app.jobs.inspections import InspectionKind, queue_inspection
+from app.jobs.outbox import ring
 from app.jobs.repository import unfinished_jobs_reading
 from app.models.tables import ModelRow
 from app.repository import get_owned
@@ -94,12 +96,11 @@ def remove(runtime: Runtime, caller: Caller, table: type[Subject], subject_id: s
         if jobs:
             raise Conflict(f"{len(jobs)} unfinished jobs use {subject_id}: {', '.join(jobs[:5])}. Wait for them, or cancel them first.")
         repository.delete_inspections(session, subject_id)
-        for file in subject.inspection.get("thumbnails", []):
-            # Registered here for the first time, so that they go the way of all bytes.
-            adopt(session, tenant_id=caller.tenant_id, owner_id=subject_id, key=file["key"], sha256=file["sha256"], bytes=file["bytes"])
         release(session, subject_id)
         session.delete(subject)
         record_audit(session, caller.tenant_id, caller.key_id, f"{_NOUNS[table].name}.deleted", subject_id)
+        # A worker deletes what inspections stored, such as thumbnails: an attempt may be storing some at this moment.
+        ring(session, "sweep", "io", subject_id, now=database_now(session))
     sweep(runtime.write, runtime.store)
 
 

@@ -115,16 +115,20 @@ def delete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> None:
 
 
 def drop_expired(runtime: Runtime, *, limit: int = 100) -> int:
-    """Housekeeping: what was begun and never used; returns how many uploads went."""
-    now = datetime.now(UTC)
+    """Housekeeping: delete uploads that were begun and never used; returns how many went. What fails is tried again by the next round."""
     with runtime.read() as session:
-        ids = [upload.id for upload in repository.expired(session, now=now, limit=limit)]
+        ids = [upload.id for upload in repository.expired(session, now=datetime.now(UTC), limit=limit)]
+    dropped = 0
     for upload_id in ids:
-        with runtime.write.begin() as session:
-            upload = repository.lock_upload(session, upload_id)
-            if upload is not None:
-                _forget(session, runtime, upload)
-    return len(ids)
+        try:
+            with runtime.write.begin() as session:
+                upload = repository.lock_upload(session, upload_id)
+                if upload is not None:
+                    _forget(session, runtime, upload)
+            dropped += 1
+        except Exception as error:  # noqa: BLE001  (whatever the store raises)
+            log.warning("upload.not_dropped", upload_id=upload_id, error=str(error))
+    return dropped
 
 
 def _check_quota(session: Session, runtime: Runtime, tenant_id: str, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,23 +20,22 @@ SECRET = "a secret that only this test run knows"
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("api")
     with valkey.database() as broker_url:
-        common = {"broker_url": broker_url, "secret_key": SECRET, "part_size": PART}
+        common: dict[str, Any] = {"broker_url": broker_url, "secret_key": SECRET, "part_size": PART}
         if request.param == "embedded":
             addresses = {"database_url": f"sqlite:///{folder / 'lustral.db'}", "storage_url": f"file://{folder / 'objects'}"}
-            with run_server(Settings(**common, **addresses, allow_private_webhooks=True)) as running:  # type: ignore[arg-type]
+            with run_server(Settings.model_validate({**common, **addresses, "allow_private_webhooks": True})) as running:
                 yield running
             return
         postgres: Postgres = request.getfixturevalue("postgres")
         seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
         with postgres.database() as database_url, seaweedfs.bucket() as bucket:
-            settings = Settings(
-                **common,  # type: ignore[arg-type]
-                database_url=database_url,
-                storage_url=f"s3://{bucket}?endpoint={seaweedfs.endpoint_url}&region={seaweedfs.region}",
-                s3_access_key_id=seaweedfs.access_key,  # type: ignore[arg-type]
-                s3_secret_access_key=seaweedfs.secret_key,  # type: ignore[arg-type]
-            )
-            with run_server(settings) as running:
+            addresses = {
+                "database_url": database_url,
+                "storage_url": f"s3://{bucket}?endpoint={seaweedfs.endpoint_url}&region={seaweedfs.region}",
+                "s3_access_key_id": seaweedfs.access_key,
+                "s3_secret_access_key": seaweedfs.secret_key,
+            }
+            with run_server(Settings.model_validate({**common, **addresses})) as running:
                 yield running
 
 
