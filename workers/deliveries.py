@@ -104,6 +104,7 @@ def claim_message(session: Session, context: Context, delivery_id: str) -> Messa
     delivery = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
     webhook = session.get_one(WebhookRow, delivery.webhook_id)
     if not webhook.enabled:
+        delivery.attempts -= 1
         _settle(session, delivery, "failed", now)
         return None
     headers = sign(delivery, signing_secrets(context.runtime.signer, webhook, now=now), now=now)

@@ -14,14 +14,16 @@ from workers.staging import stage_files
 from workers.work import InspectionWork
 
 
-def inspect(context: Context, work: InspectionWork, kind: str, folder: Path, attempt: int) -> Inspection:
+def inspect(context: Context, work: InspectionWork, folder: Path, attempt: int) -> Inspection:
     """Stage the upload and examine it. Whatever is wrong with it becomes a finding, never an exception."""
     try:
         subject = stage_files(context.store, context.cache, work.files, folder / "subject")
     except InputError as refusal:
         finding = Finding(severity="error", code="bad_archive", detail=str(refusal))
         return Inspection(accepted=False, findings=[finding.model_dump(mode="json")])
-    return _inspect_model(subject) if kind == "inspect_model" else _inspect_dataset(context, work, subject, folder / "thumbnails", attempt)
+    if work.kind == "inspect_model":
+        return _inspect_model(subject)
+    return _inspect_dataset(context, work, subject, folder / "thumbnails", attempt)
 
 
 def _inspect_model(folder: Path) -> Inspection:

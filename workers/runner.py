@@ -63,8 +63,12 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
 
 def _inspect(context: Context, lease: Lease, folder: Path) -> None:
     with context.sessions() as session:
-        work, kind = load_inspection(session, lease), session.get_one(StepRow, lease.step_id).kind
-    found = inspect(context, work, kind, folder, lease.attempt)
+        work = load_inspection(session, lease)
+    if work is None:
+        with context.sessions.begin() as session:
+            drop_step(session, lease)
+        return
+    found = inspect(context, work, folder, lease.attempt)
     with context.sessions.begin() as session:
         complete_step(session, lease, result={"accepted": found.accepted}, outputs={"files": found.facts.get("thumbnails", [])})
         record_inspection(session, session.get_one(StepRow, lease.step_id), found)

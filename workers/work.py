@@ -17,6 +17,7 @@ from app.jobs.leases import Lease, LeaseLost
 from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
 from gpu_jobs.config import JobParameters, StepKind, Target
+from gpu_jobs.errors import InputError
 from workers.cache import ManifestFile
 
 # Files of a model or data set: as `ManifestFile`, and `archive` true for a zip to be unpacked.
@@ -72,8 +73,8 @@ class InspectionWork:
     """The inspection of a model or data set."""
 
     step_id: str
+    kind: str
     subject_id: str
-    tenant_id: str
     files: Files
 
     @property
@@ -85,7 +86,8 @@ def load_work(session: Session, lease: Lease) -> Work:
     """What the step of a job needs.
 
     Raises:
-        LeaseLost: the job or one of its inputs was deleted.
+        LeaseLost: the job was deleted.
+        gpu_jobs.errors.InputError: one of its inputs was deleted.
     """
     step = session.get(StepRow, lease.step_id)
     job = session.get(JobRow, lease.job_id)
@@ -114,19 +116,17 @@ def load_work(session: Session, lease: Lease) -> Work:
     )
 
 
-def load_inspection(session: Session, lease: Lease) -> InspectionWork:
-    """What an inspection needs.
+def load_inspection(session: Session, lease: Lease) -> InspectionWork | None:
+    """What an inspection needs; None if its subject was deleted.
 
     Raises:
-        LeaseLost: its subject was deleted.
+        LeaseLost: the step was deleted.
     """
     step = session.get(StepRow, lease.step_id)
     if step is None:
         raise LeaseLost(lease.step_id)
     subject = find_input(session, step.subject_id)
-    if subject is None:
-        raise LeaseLost(lease.step_id)
-    return InspectionWork(step.id, subject.id, subject.tenant_id, subject.files)
+    return None if subject is None else InspectionWork(step.id, step.kind, subject.id, subject.files)
 
 
 def _input(session: Session, id: str | None) -> ModelRow | DatasetRow | None:
@@ -134,7 +134,7 @@ def _input(session: Session, id: str | None) -> ModelRow | DatasetRow | None:
         return None
     found = find_input(session, id)
     if found is None:
-        raise LeaseLost(f"{id} was deleted")
+        raise InputError(f"{id} was deleted while the job was running")
     return found
 
 
