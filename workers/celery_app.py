@@ -4,41 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
-from celery import Celery, signals
-from kombu import Exchange, Queue
+from celery import signals
 
 from app.logs import configure_logs
 from app.settings import load_settings
 from workers import shutdown
-
-log = structlog.get_logger()
-
-QUEUES = ("gpu", "io")
-
-
-def make_celery(broker_url: str, lease_seconds: float) -> Celery:
-    """Late acknowledgement, one message at a time. A message lost or delivered twice changes nothing, so losing them is only slow."""
-    celery = Celery("lustral", broker=broker_url)
-    celery.conf.update(
-        task_serializer="json",
-        accept_content=["json"],
-        task_ignore_result=True,
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
-        task_default_queue="io",
-        task_create_missing_queues=False,
-        worker_prefetch_multiplier=1,
-        worker_hijack_root_logger=False,
-        worker_send_task_events=False,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
-        broker_transport_options={"visibility_timeout": max(3600.0, 10 * lease_seconds), "socket_keepalive": True},
-    )
-    return celery
-
+from workers.broker import make_celery
 
 settings = load_settings()
 app = make_celery(settings.broker_url, settings.lease_seconds)
