@@ -7,6 +7,7 @@ ones. Rows of a batch run in lockstep and leave it once finished, so each row's 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ def generate(
     max_new_tokens: int,
     seed: int = 0,
     stop_at_end_of_turn: bool = True,
+    guidance_scale: float = 0.0,
+    suffix: Sequence[int] = (),
 ) -> list[list[int]]:
     """Answer every prompt with at most `max_new_tokens` tokens.
 
@@ -32,16 +35,20 @@ def generate(
     where the block length does not divide `max_new_tokens`. With a temperature, rows see the same noise, so a row's
     answer depends on `seed` and its prompt alone; draw several answers to one prompt with several seeds.
 
+    guidance_scale: strength of classifier-free guidance (see `guided_logits`); above 0 it doubles the cost.
+    suffix: token ids that stand behind the `max_new_tokens` from the start, for the answer to lead up to.
+
     Returns: for each prompt the tokens before the first end-of-turn token; all of them, whatever they are, if
-        `stop_at_end_of_turn` is False.
+        `stop_at_end_of_turn` is False. The suffix is not repeated.
     """
     if not prompts:
         return []
     tokens = family.tokens
     device = prompts[0].embeddings.device
-    columns = torch.arange(max_new_tokens, device=device)
-    answers = torch.full((len(prompts), max_new_tokens), tokens.mask, device=device)
-    unfilled = torch.ones_like(answers, dtype=torch.bool)
+    block_and_suffix = torch.tensor([*[tokens.mask] * max_new_tokens, *suffix], device=device)
+    columns = torch.arange(len(block_and_suffix), device=device)
+    answers = block_and_suffix.repeat(len(prompts), 1)
+    unfilled = (columns < max_new_tokens).repeat(len(prompts), 1)
     # Position of each row's first end-of-turn token so far; nothing at or behind it matters any more.
     stops = torch.full((len(prompts),), max_new_tokens, device=device)
     noise = torch.Generator().manual_seed(seed)
@@ -53,7 +60,7 @@ def generate(
             rows = wanted[:, block].any(dim=1).nonzero()[:, 0]
             if len(rows) == 0:
                 break
-            logits = family.answer_logits([prompts[row] for row in rows.tolist()], answers[rows], columns=block)
+            logits = guided_logits(family, [prompts[row] for row in rows.tolist()], answers[rows], block, guidance_scale)
             predicted, odds_against = predict(logits, tokens, parameters.temperature, noise)
             chosen = most_confident(odds_against, wanted[rows, block], count)
             answers[rows, block] = torch.where(chosen, predicted, answers[rows, block])
@@ -62,6 +69,18 @@ def generate(
                 ended = (answers == tokens.end_of_turn) & ~unfilled
                 stops = torch.where(ended, columns, max_new_tokens).amin(dim=1)
     return [row[:stop].tolist() for row, stop in zip(answers, stops.tolist(), strict=True)]
+
+
+def guided_logits(family: Family, prompts: Sequence[Prompt], answers: Tensor, columns: slice, scale: float) -> Tensor:
+    """`Family.answer_logits`, moved away from what the model would say without the prompt: blank + (1 + scale) · (given − blank).
+
+    Unsupervised classifier-free guidance (arXiv:2410.18514): the whole prompt, text and vision, is hidden for `blank`.
+    """
+    if scale == 0:
+        return family.answer_logits(prompts, answers, columns=columns)
+    blanks = [replace(prompt, embeddings=family.hidden_embedding.expand_as(prompt.embeddings)) for prompt in prompts]
+    given, blank = family.answer_logits([*prompts, *blanks], answers.repeat(2, 1), columns=columns).float().chunk(2)
+    return blank + (1 + scale) * (given - blank)
 
 
 def commits_per_step(masked: int, steps: int) -> list[int]:

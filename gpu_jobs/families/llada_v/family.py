@@ -26,6 +26,7 @@ from gpu_jobs.families.llada_v.checkpoint import (
     read_configuration,
     save_checkpoint,
 )
+from gpu_jobs.families.llada_v.conversation_mask import causal_by_round
 from gpu_jobs.families.llada_v.images import choose_grid, cut_views, pixel_values
 from gpu_jobs.families.llada_v.network import LladaVNetwork, pad_rows
 from gpu_jobs.families.llada_v.span import SpanPlan, plan_span
@@ -39,7 +40,7 @@ class TrainingBatch:
     """Conversations ready to be corrupted.
 
     embeddings: [batch, length, hidden], nothing masked yet. labels: [batch, length] int64, `IGNORED` where not supervised.
-    attended: [batch, length] bool, False for padding; None if every position is attended to.
+    attended: what `LladaVNetwork.hidden_states` takes.
     """
 
     embeddings: Tensor
@@ -219,13 +220,20 @@ class LladaV(Family):
         return self.batch_loss(batch, draw(len(rows), batch.labels.shape[1], generator))
 
     def training_batch(
-        self, rows: Sequence[TrainingRow], *, answer_length: int | None = None, attend_padding: bool = False
+        self,
+        rows: Sequence[TrainingRow],
+        *,
+        answer_length: int | None = None,
+        attend_padding: bool = False,
+        conversation_mask: bool = False,
     ) -> TrainingBatch:
         """Rows padded at the end with supervised eos tokens, then, where spans differ in length, with nothing at all.
 
         answer_length: pad each row with eos until its last answer, end-of-turn included, has this many tokens. None pads
             the texts to the longest of the batch, as the official code does.
         attend_padding: let all positions attend to the empty padding, as the official code does.
+        conversation_mask: let no position attend to later rounds of its conversation. The official code can train so, its
+            published recipes do not.
         """
         spans = iter(self.spans([image for row in rows for image in row.seen]))
         encoded = [self._chat.training_row(row.turns) for row in rows]
@@ -251,7 +259,12 @@ class LladaV(Family):
             labels.append(spliced)
         padded, attended = pad_rows(embeddings)
         padded_labels = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
-        return TrainingBatch(padded, padded_labels, None if attend_padding else attended)
+        if attend_padding:
+            attended = None
+        if conversation_mask:
+            causal = causal_by_round(padded_labels, self._chat.special.start_header)
+            attended = causal if attended is None else causal & attended[:, None, :]
+        return TrainingBatch(padded, padded_labels, attended)
 
     def batch_loss(self, batch: TrainingBatch, draws: Draws) -> Tensor:
         """LLaDA's loss of a batch under given draws, a scalar."""

@@ -51,8 +51,12 @@ class LladaVNetwork(nn.Module):
     def hidden_states(self, embeddings: Tensor, attended: Tensor | None = None) -> Tensor:
         """[batch, length, hidden] → [batch, length, hidden], every position attending to all (or to the `attended` ones).
 
-        attended: [batch, length] bool, False for padding that nothing may look at.
+        attended: [batch, length] bool, False for padding that nothing may look at; or [batch, query, key] bool.
         """
+        if attended is not None and attended.dim() == 3:
+            # transformers takes a mask of four dimensions as it is; eager attention adds it to the scores.
+            lowest = torch.finfo(embeddings.dtype).min
+            attended = torch.zeros_like(attended, dtype=embeddings.dtype).masked_fill(~attended, lowest)[:, None]
         hidden: Tensor = self.language_model.model(inputs_embeds=embeddings, attention_mask=attended).last_hidden_state
         return hidden
 

@@ -13,8 +13,12 @@ from gpu_jobs.families.base import AnswerTokens, Prompt
 from gpu_jobs.families.llada_v.family import LladaV
 from tests.golden import CHECKPOINT, image, index
 
-# Classifier-free guidance and fixed suffixes are options of the official code that this project does not offer.
-RUNS = [run for run in index("generate/generate.json")["runs"] if run["cfg_scale"] == 0 and "generation_suffix" not in run]
+RUNS = index("generate/generate.json")["runs"]
+
+
+def described(run: dict[str, Any]) -> str:
+    options = f", guidance {run['cfg_scale']}" * (run["cfg_scale"] > 0) + ", suffix" * ("suffix_ids" in run)
+    return f"prompt {run['prompt']}, image {run['image']}, {run['steps']} steps, {run['gen_length']}/{run['block_length']}{options}"
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +26,7 @@ def official() -> LladaV:
     return LladaV.load(CHECKPOINT, template="official")
 
 
-@pytest.mark.parametrize(
-    "run", RUNS, ids=lambda run: f"prompt {run['prompt']}, {run['steps']} steps, {run['gen_length']}/{run['block_length']}"
-)
+@pytest.mark.parametrize("run", RUNS, ids=described)
 class TestAgainstTheOfficialSampler:
     def test_the_same_tokens_are_generated(self, official: LladaV, run: dict[str, Any]) -> None:
         golden = index("generate/generate.json")
@@ -32,8 +34,20 @@ class TestAgainstTheOfficialSampler:
         prompt = official.prompt(official.see([image(n) for n in numbers]), [Turn("user", golden["prompt_texts"][run["prompt"]])])
         steps = run["steps"] // (run["gen_length"] // run["block_length"])
         parameters = GenerationParameters(block_length=run["block_length"], steps_per_block=steps)
-        for stop, expected in ((False, run["tokens_no_stop"]), (True, run["tokens_stop_eot"])):
-            assert generate(official, [prompt], parameters, max_new_tokens=run["gen_length"], stop_at_end_of_turn=stop) == [expected]
+        suffix = official.encode_answer(run.get("generation_suffix", ""))[:-1]
+        assert suffix == run.get("suffix_ids", [])
+        for stop, key in ((False, "tokens_no_stop"), (True, "tokens_stop_eot")):
+            if key in run:
+                (answer,) = generate(
+                    official,
+                    [prompt],
+                    parameters,
+                    max_new_tokens=run["gen_length"],
+                    stop_at_end_of_turn=stop,
+                    guidance_scale=run["cfg_scale"],
+                    suffix=suffix,
+                )
+                assert answer + suffix == run[key]
 
 
 class TestGenerate:
@@ -46,6 +60,29 @@ class TestGenerate:
             return generate(family, asked, parameters, max_new_tokens=20, seed=5, stop_at_end_of_turn=stop)
 
         assert answer(prompts) == [answer([prompt])[0] for prompt in prompts]
+
+    def test_guidance_and_suffix_leave_rows_independent_too(self, family: LladaV, prompts: list[Prompt]) -> None:
+        parameters = GenerationParameters(block_length=8, steps_per_block=8)
+        suffix = family.encode_answer(" The car is blue.")
+
+        def answer(asked: list[Prompt]) -> list[list[int]]:
+            return generate(family, asked, parameters, max_new_tokens=12, guidance_scale=0.5, suffix=suffix)
+
+        assert answer(prompts) == [answer([prompt])[0] for prompt in prompts]
+
+    def test_guidance_that_is_off_costs_nothing(self, family: LladaV, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes: list[int] = []
+        forward = family.answer_logits
+
+        def counted(rows: list[Prompt], *arguments: Any, **options: Any) -> torch.Tensor:
+            sizes.append(len(rows))
+            return forward(rows, *arguments, **options)
+
+        monkeypatch.setattr(family, "answer_logits", counted)
+        parameters = GenerationParameters(block_length=4, steps_per_block=1)
+        for scale in (0.0, 0.5):
+            generate(family, prompts[:3], parameters, max_new_tokens=4, guidance_scale=scale)
+        assert sizes == [3, 6]
 
     def test_the_seed_decides_at_a_temperature(self, family: LladaV, prompts: list[Prompt]) -> None:
         parameters = GenerationParameters(block_length=8, steps_per_block=8, temperature=1.0)
