@@ -23,7 +23,8 @@ class Rejected(Exception):
 
     def __init__(self, resource: dict[str, Any]) -> None:
         self.resource = resource
-        findings = "\n".join(f"  {_finding(finding)}" for finding in resource["findings"])
+        faults = [finding for finding in resource["findings"] if finding["severity"] == "error"]
+        findings = "\n".join(f"  {finding['pointer'] or '/'}: {finding['detail']}" for finding in faults)
         super().__init__(f"{resource['object']} {resource['name']!r} was rejected:\n{findings}")
 
 
@@ -39,10 +40,3 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
     if isinstance(document, dict):
         return document
     return {"title": f"HTTP {response.status_code}", "detail": response.text[:500] or response.reason_phrase}
-
-
-def _finding(finding: Any) -> str:
-    if isinstance(finding, dict):
-        place = finding.get("path") or finding.get("pointer") or finding.get("row")
-        return f"{place}: {finding.get('detail')}" if place else str(finding.get("detail", finding))
-    return str(finding)

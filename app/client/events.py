@@ -17,6 +17,8 @@ from app.client.transport import Transport
 FINAL_EVENTS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 _SILENCE = 60.0
 _GIVE_UP = 300.0
+PAUSE = 1.0
+"""Seconds before a lost connection is opened again."""
 
 
 def follow_events(transport: Transport, job_id: str, after: str | None = None) -> Iterator[dict[str, Any]]:
@@ -48,4 +50,4 @@ def follow_events(transport: Transport, job_id: str, after: str | None = None) -
             refused = isinstance(error, ApiError) and error.status < 500
             if refused or time.monotonic() - last_heard > _GIVE_UP:
                 raise
-        time.sleep(1.0)
+        time.sleep(PAUSE)

@@ -14,6 +14,7 @@ from app.client.errors import Rejected
 from app.client.events import follow_events
 from app.client.transport import Transport
 
+PAGE_SIZE = 100
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 Noun = Literal["models", "datasets"]
 
@@ -48,7 +49,7 @@ class Lustral:
         """All entries of a list, page by page."""
         after = None
         while True:
-            page = self.call("GET", path, limit=100, after=after, **query)
+            page = self.call("GET", path, limit=PAGE_SIZE, after=after, **query)
             yield from page["data"]
             if not page["has_more"]:
                 return

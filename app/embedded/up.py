@@ -122,7 +122,7 @@ def _welcome(url: str, folder: DataFolder, fresh_key: str | None) -> str:
     if fresh_key:
         lines += [
             "",
-            f"First API key, shown this once: {fresh_key}",
+            f"First API key: {fresh_key}",
             f"The command line on this machine finds it in {folder.root / 'api-key'}.",
             "",
         ]

@@ -1,0 +1,96 @@
+"""Commands against a real server, as separate processes where it matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.worlds.api import Tenant, expect
+
+Lustral = Callable[..., str]
+
+
+@pytest.fixture
+def lustral(tenant: Tenant) -> Lustral:
+    """Run `lustral …` as this tenant. Returns what it printed."""
+
+    def run(*arguments: str) -> str:
+        result = _start(*arguments, LUSTRAL_SERVER=tenant.server.url, LUSTRAL_API_KEY=tenant.key)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+class TestKeys:
+    def test_a_created_key_opens_the_door_until_it_is_revoked(self, lustral: Lustral, tenant: Tenant) -> None:
+        key = lustral("keys", "create", "ci", "--scope", "read").strip()
+        assert key.startswith("lus_")
+        [listed] = [entry for entry in json.loads(lustral("keys", "list", "--json")) if entry["name"] == "ci"]
+        assert listed["scopes"] == ["read"]
+        lustral("keys", "revoke", listed["id"])
+        assert tenant.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+
+    def test_the_list_shows_no_secret(self, lustral: Lustral, tenant: Tenant) -> None:
+        assert tenant.key not in lustral("keys", "list")
+
+
+class TestWebhooks:
+    def test_come_and_go(self, lustral: Lustral, tenant: Tenant) -> None:
+        webhook_id, secret = lustral("webhooks", "create", "https://example.com/hook", "--event", "job.failed").split()
+        assert secret.startswith("whsec_")
+        assert expect(tenant.get(f"/v1/webhooks/{webhook_id}"), 200)["events"] == ["job.failed"]
+        assert "https://example.com/hook" in lustral("webhooks", "list")
+        lustral("webhooks", "delete", webhook_id)
+        assert json.loads(lustral("webhooks", "list", "--json")) == []
+
+
+class TestJobs:
+    def test_an_empty_list_is_a_list(self, lustral: Lustral) -> None:
+        assert json.loads(lustral("jobs", "list", "--json")) == []
+
+
+class TestFailures:
+    """As a user sees them: one line on standard error, status 2, no traceback."""
+
+    def test_an_unknown_job(self, tenant: Tenant) -> None:
+        said = _fails("jobs", "show", "job_unknown", LUSTRAL_SERVER=tenant.server.url, LUSTRAL_API_KEY=tenant.key)
+        assert said.startswith("lustral: Not found")
+
+    def test_a_server_without_a_key(self, tenant: Tenant) -> None:
+        assert "set LUSTRAL_API_KEY" in _fails("jobs", "list", LUSTRAL_SERVER=tenant.server.url)
+
+    def test_a_path_that_does_not_exist(self, tenant: Tenant) -> None:
+        said = _fails("scan", "/does/not/exist", "/neither", LUSTRAL_SERVER=tenant.server.url, LUSTRAL_API_KEY=tenant.key)
+        assert said.strip() == "lustral: /does/not/exist does not exist"
+
+    def test_a_missing_data_set(self) -> None:
+        assert "needs MODEL and DATASET" in _fails("scan", "model_1")
+
+    def test_an_unknown_verdict_to_fail_on(self) -> None:
+        assert "--fail-on takes `backdoored`" in _fails("scan", "model_1", "dset_1", "--fail-on", "anything")
+
+
+def test_the_command_line_starts_without_torch_or_the_server() -> None:
+    program = (
+        "import sys; from app.cli import cli; import typer; typer.main.get_command(cli); "
+        "print([name for name in ('torch', 'transformers', 'sqlalchemy', 'fastapi', 'celery') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def _fails(*arguments: str, **environment: str) -> str:
+    run = _start(*arguments, **environment)
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    return run.stderr
+
+
+def _start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
