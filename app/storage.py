@@ -71,7 +71,8 @@ class ObjectStore(Protocol):
         """A link to PUT one part to, straight into the store; null where the API has to take the part itself (`put_part`)."""
 
     def put_part(self, key: str, multipart_id: str, number: int, path: Path) -> Part:
-        """Take one part from the local file `path`, which may be moved away. A part sent twice counts once, the later one.
+        """Take one part from the local file `path`, which may be moved away. A part sent twice counts once: the later one, where
+        the store can tell (S3 counts seconds).
 
         Raises:
             ObjectNotFound: the multipart upload is over.

@@ -16,6 +16,7 @@ from app.storage import CHUNK, ObjectNotFound, Part, PartMissing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import PartTypeDef
 
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 
@@ -130,13 +131,17 @@ class S3Store:
         return Part(number, path.stat().st_size, answer["ETag"])
 
     def list_parts(self, key: str, multipart_id: str) -> list[Part]:
-        parts: list[Part] = []
+        latest: dict[int, PartTypeDef] = {}
         try:
             for page in self._s3.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=multipart_id):
-                parts.extend(Part(part["PartNumber"], part["Size"], part["ETag"]) for part in page.get("Parts", []))
+                for part in page.get("Parts", []):
+                    # SeaweedFS lists every version of a part that was sent again, in no order.
+                    known = latest.get(part["PartNumber"])
+                    if known is None or part["LastModified"] >= known["LastModified"]:
+                        latest[part["PartNumber"]] = part
         except ClientError as error:
             raise _translated(error, multipart_id) from error
-        return sorted(parts, key=lambda part: part.number)
+        return [Part(number, part["Size"], part["ETag"]) for number, part in sorted(latest.items())]
 
     def complete_multipart(self, key: str, multipart_id: str, parts: Iterable[Part]) -> None:
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]

@@ -83,7 +83,12 @@ def _once(
     request_digest: Annotated[str, Depends(_request_digest)],
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=255, description="Any text of your own, new for each thing to create. Kept for 24 hours."),
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="Any text of your own, new for each thing to create. Kept for 24 hours.",
+        ),
     ] = None,
 ) -> _Once:
     return _Once(session, runtime.signer, caller, idempotency_key, request_digest)

@@ -105,7 +105,8 @@ def expect_problem(response: httpx.Response, status: int, *pointers: str) -> dic
     assert problem["title"]
     assert problem["detail"]
     if pointers:
-        assert [fault["pointer"] for fault in problem["errors"]] == list(pointers)
+        found = [fault["pointer"] for fault in problem.get("errors", [])]
+        assert found == list(pointers), f"points at {found}, not at {list(pointers)}"
     return problem
 
 

@@ -1,0 +1,66 @@
+"""Logs tell what happened and keep every secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from app.auth.keys import new_key
+from app.logs import configure_logs
+
+KEY = new_key()
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+class TestLogs:
+    @pytest.mark.parametrize(
+        ("text", "secret"),
+        [
+            (f"key {KEY} refused", KEY),
+            ("signed with whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "C2FVsBQIhrscChlQIMV"),
+            ("PUT /parts/1?expires=1&signature=0123456789abcdef done", "0123456789abcdef"),
+            ("https://s3/x?X-Amz-Signature=0123456789abcdef&y=1", "0123456789abcdef"),
+            ("cannot reach postgresql+psycopg://lustral:hunter2@db/lustral", "hunter2"),
+            ("cannot reach redis://:hunter2@broker:6379/0", "hunter2"),
+        ],
+    )
+    def test_hide_secrets_in_any_text(self, capsys: pytest.CaptureFixture[str], text: str, secret: str) -> None:
+        configure_logs()
+        structlog.get_logger().info("said", text=text)
+        logging.getLogger("some.library").error("%s", text)
+        try:
+            raise RuntimeError(text)
+        except RuntimeError as error:
+            structlog.get_logger().error("crashed", exc_info=error)
+        written = capsys.readouterr().err
+        assert secret not in written
+        assert written.count("[hidden]") >= 3
+
+    def test_hide_what_is_named_a_secret(self, capsys: pytest.CaptureFixture[str]) -> None:
+        configure_logs()
+        structlog.get_logger().info("said", authorization="Bearer x", secret_key="y", name="z")
+        [line] = lines(capsys)
+        assert (line["authorization"], line["secret_key"], line["name"]) == ("[hidden]", "[hidden]", "z")
+
+    def test_are_json_with_time_and_level(self, capsys: pytest.CaptureFixture[str]) -> None:
+        configure_logs()
+        logging.getLogger("uvicorn.error").warning("started %d", 1)
+        [line] = lines(capsys)
+        assert (line["event"], line["level"]) == ("started 1", "warning")
+        assert line["timestamp"].endswith("Z")
