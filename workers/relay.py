@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
 from sqlalchemy import delete, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.housekeeping import keep_house
@@ -27,6 +24,7 @@ BATCH = 100
 LOOK_EVERY = 0.2
 REAP_EVERY = 1.0
 SWEEP_EVERY = 300.0
+STOP_SECONDS = 5.0
 
 
 def relay_batch(sessions: sessionmaker[Session], celery: Celery) -> int:
@@ -46,53 +44,58 @@ def relay_batch(sessions: sessionmaker[Session], celery: Celery) -> int:
 
 
 class Relay:
-    """Looks at the outbox five times a second and makes its rounds, until `stop` is set."""
+    """Looks at the outbox five times a second and makes its rounds, until `stop` is set. Whatever goes wrong is tried again next time."""
 
-    def __init__(self, context: Context, reads: sessionmaker[Session], celery: Celery) -> None:
+    def __init__(self, context: Context, celery: Celery) -> None:
         self.stop = threading.Event()
         self._context = context
-        self._reads = reads
         self._celery = celery
-        self._rounds: list[tuple[float, Callable[[], object]]] = [
-            (REAP_EVERY, lambda: reap(context.sessions)),
-            (REAP_EVERY, lambda: ring_for_ready_steps(context.sessions)),
-            (REAP_EVERY, lambda: ring_for_due_deliveries(context.sessions)),
-            (SWEEP_EVERY, lambda: sweep(context)),
-            (SWEEP_EVERY, lambda: keep_house(context.runtime)),
-        ]
-        self._due = [0.0 for _ in self._rounds]
 
     def run(self) -> None:
-        while not self.stop.wait(LOOK_EVERY):
-            try:
-                self._look()
-            except (DBAPIError, OperationalError, OSError) as error:
-                log.warning("relay.waiting", error=str(error))
-                self.stop.wait(1.0)
+        # Deleting from an object store takes its time, and no bell waits for it.
+        housekeeping = threading.Thread(target=self._repeat, args=[SWEEP_EVERY, self._keep_house], name="housekeeping", daemon=True)
+        rounds = threading.Thread(target=self._repeat, args=[REAP_EVERY, self._reap], name="rounds", daemon=True)
+        housekeeping.start()
+        rounds.start()
+        self._repeat(LOOK_EVERY, self._empty_outbox)
+        rounds.join(STOP_SECONDS)
 
-    def _look(self) -> None:
-        now = time.monotonic()
-        for number, (every, make_round) in enumerate(self._rounds):
-            if now >= self._due[number]:
-                self._due[number] = now + every
-                make_round()
+    def _repeat(self, every: float, work: Callable[[], None]) -> None:
+        while not self.stop.is_set():
+            pause = every
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001  (a store or broker that is away must not end the relay)
+                log.warning("relay.waiting", round=work.__name__, error=f"{type(error).__name__}: {error}")
+                pause = max(every, 1.0)
+            self.stop.wait(pause)
+
+    def _empty_outbox(self) -> None:
         while not self.stop.is_set() and self._anything_to_send() and relay_batch(self._context.sessions, self._celery) == BATCH:
             pass
 
+    def _reap(self) -> None:
+        reap(self._context.sessions)
+        ring_for_ready_steps(self._context.sessions)
+        ring_for_due_deliveries(self._context.sessions)
+
+    def _keep_house(self) -> None:
+        sweep(self._context)
+        keep_house(self._context.runtime)
+
     def _anything_to_send(self) -> bool:
         # Asked without a lock, so that an idle relay keeps no writer of SQLite waiting.
-        with self._reads() as session:
+        with self._context.reads() as session:
             return session.scalar(select(OutboxRow.id).limit(1)) is not None
 
 
 def main() -> None:
-    from app.db import make_engine, make_session_factory
     from app.logs import configure_logs
     from workers.celery_app import app, settings
     from workers.context import context
 
     configure_logs(settings.log_level)
-    relay = Relay(context(), make_session_factory(make_engine(settings.database_url), read_only=True), app)
+    relay = Relay(context(), app)
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         relay.stop.set()

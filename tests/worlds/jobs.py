@@ -30,18 +30,19 @@ class World:
     """Each method is a transaction of its own."""
 
     sessions: sessionmaker[Session]
+    tenant_id: str = "ten_1"
 
-    def model(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = (), tenant_id: str = "ten_1") -> str:
-        return self._subject(ModelRow, new_id("model"), status, files, tenant_id)
+    def model(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = ()) -> str:
+        return self._subject(ModelRow, new_id("model"), status, files)
 
-    def dataset(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = (), tenant_id: str = "ten_1") -> str:
-        return self._subject(DatasetRow, new_id("dset"), status, files, tenant_id)
+    def dataset(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = ()) -> str:
+        return self._subject(DatasetRow, new_id("dset"), status, files)
 
     def inspect(self, subject_id: str) -> str:
         """Queue the inspection of a model or data set and return the id of its step."""
         kind: inspections.InspectionKind = "inspect_model" if subject_id.startswith("model_") else "inspect_dataset"
         with self.sessions.begin() as session:
-            return inspections.queue_inspection(session, tenant_id="ten_1", subject_id=subject_id, kind=kind).id
+            return inspections.queue_inspection(session, tenant_id=self.tenant_id, subject_id=subject_id, kind=kind).id
 
     def finish_inspection(self, step_id: str, *, accepted: bool) -> None:
         lease = self.claimed(step_id)
@@ -54,7 +55,14 @@ class World:
         with self.sessions.begin() as session:
             now = database_now(session)
             row = WebhookRow(
-                id=new_id("wh"), tenant_id="ten_1", job_id=job_id, url=url, description="", events=events, created_at=now, updated_at=now
+                id=new_id("wh"),
+                tenant_id=self.tenant_id,
+                job_id=job_id,
+                url=url,
+                description="",
+                events=events,
+                created_at=now,
+                updated_at=now,
             )
             session.add(row)
             return row.id
@@ -70,7 +78,7 @@ class World:
     ) -> str:
         job = JobRow(
             id=new_id("job"),
-            tenant_id="ten_1",
+            tenant_id=self.tenant_id,
             kind=kind,
             model_id=model_id or self.model(),
             dataset_id=dataset_id or self.dataset(),
@@ -159,13 +167,13 @@ class World:
                         if getattr(row, name, None) is not None:
                             setattr(row, name, getattr(row, name) - span)
 
-    def _subject(self, table: type[ModelRow | DatasetRow], id: str, status: str, files: Sequence[dict[str, Any]], tenant_id: str) -> str:
+    def _subject(self, table: type[ModelRow | DatasetRow], id: str, status: str, files: Sequence[dict[str, Any]]) -> str:
         with self.sessions.begin() as session:
             now = database_now(session)
             session.add(
                 table(
                     id=id,
-                    tenant_id=tenant_id,
+                    tenant_id=self.tenant_id,
                     name=id,
                     status=status,
                     source={},
@@ -189,6 +197,6 @@ def make_world(database_url: str) -> Iterator[World]:
             connection.execute(table.delete())
     world = World(make_session_factory(engine))
     with world.sessions.begin() as session:
-        session.add(TenantRow(id="ten_1", name="default", created_at=database_now(session)))
+        session.add(TenantRow(id=world.tenant_id, name="default", created_at=database_now(session)))
     yield world
     engine.dispose()
