@@ -57,10 +57,14 @@ def start_process(
         )
 
 
-def stop_process(process: subprocess.Popen[bytes], *, how: signal.Signals = signal.SIGTERM, grace: float = 10.0) -> int:
-    """Ask the process to end, wait up to `grace` seconds, then kill whatever is left of its session. Returns its exit status."""
+def stop_process(process: subprocess.Popen[bytes], *, how: signal.Signals | None = signal.SIGTERM, grace: float = 10.0) -> int:
+    """Ask the process to end, wait up to `grace` seconds, then kill whatever is left of its session. Returns its exit status.
+
+    how: None where it was asked already.
+    """
     if process.poll() is None:
-        process.send_signal(how)
+        if how is not None:
+            process.send_signal(how)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -39,7 +39,9 @@ class _Child:
 
 
 class Supervisor:
-    """Starts services in order, restarts each that ends (after 0.2 s, then twice as long each time), and stops them in reverse.
+    """Starts services in order, restarts each that ends (after 0.2 s, then twice as long each time).
+
+    At the end all are stopped together, but for the one that was started first: the others may need it to leave in order.
 
     Use as a context manager; call `look` a few times a second.
     """
@@ -54,8 +56,13 @@ class Supervisor:
         return self
 
     def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
-        while self._children:
-            child = self._children.pop()
+        first, rest = self._children[:1], self._children[1:]
+        for child in rest:
+            if child.process.poll() is None:
+                child.process.terminate()
+        for child in rest:
+            stop_process(child.process, how=None, grace=child.service.grace)
+        for child in first:
             stop_process(child.process, grace=child.service.grace)
 
     def start(self, service: Service) -> None:
