@@ -17,6 +17,7 @@ import pytest
 from tests.servers.postgres import Postgres, run_postgres
 from tests.servers.seaweedfs import SeaweedFS, run_seaweedfs
 from tests.servers.valkey import Valkey, run_valkey
+from tests.worlds.compose import Production, run_compose
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -42,6 +43,13 @@ def valkey() -> Iterator[Valkey]:
 def seaweedfs() -> Iterator[SeaweedFS]:
     with run_seaweedfs() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def production(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+    """All services of docker-compose.yml."""
+    with run_compose(postgres, tmp_path_factory.mktemp("compose")) as running:
+        yield running
 
 
 @pytest.fixture

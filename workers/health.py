@@ -7,7 +7,7 @@ import sys
 
 from workers.celery_app import app
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 
 
 def main() -> None:

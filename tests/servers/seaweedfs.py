@@ -86,7 +86,7 @@ def run_seaweedfs() -> Iterator[SeaweedFS]:
         process = start_process([weed, "server", *(f"-{name}={value}" for name, value in options.items())], log=log)
         try:
             # /healthz turns green seconds before reads work, so a real object goes there and back.
-            wait_until_ready("SeaweedFS", process, log, lambda: _round_trip(seaweedfs.client()))
+            wait_until_ready("SeaweedFS", process, log, lambda: round_trip(seaweedfs.client()))
             yield seaweedfs
         finally:
             # Its orderly stop takes ten seconds, and nothing here is kept.
@@ -98,7 +98,7 @@ def _identities(seaweedfs: SeaweedFS) -> dict[str, object]:
     return {"identities": [{"name": "lustral", "credentials": [credentials], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
 
 
-def _round_trip(client: S3Client) -> None:
+def round_trip(client: S3Client) -> None:
     client.create_bucket(Bucket="ready")
     client.put_object(Bucket="ready", Key="probe", Body=b"probe")
     if client.get_object(Bucket="ready", Key="probe")["Body"].read() != b"probe":
