@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from importlib import import_module
-from pathlib import Path
+
+from workers.machine import count_gpus, default_processes, usable_cores
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    preload()
+    if not count_gpus():
+        preload()
 
     from workers.celery_app import app
 
@@ -42,26 +43,14 @@ def main() -> None:
 
 
 def preload() -> None:
-    """Import what steps need before the processes fork: they share its memory, and no job waits for it. Nothing is computed here."""
+    """Import what steps need before the processes fork: they share its memory, and no job waits for it. Nothing is computed here.
+
+    Not where there are GPUs: CUDA does not survive a fork, and an import may have touched it.
+    """
     from gpu_jobs.steps import STEPS
 
     for module in (*(module for module, _ in STEPS.values()), "gpu_jobs.inspection.models", "gpu_jobs.inspection.datasets"):
         import_module(module)
-
-
-def default_processes() -> int:
-    gpus = [device for device in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", device.name)]
-    return len(gpus) or min(2, usable_cores())
-
-
-def usable_cores() -> int:
-    """Cores this process may use, by its affinity and by the quota of its container (cgroup v2)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from billiard.process import current_process
 from celery import signals
 
 from app.logs import configure_logs
 from app.settings import load_settings
 from workers import shutdown
 from workers.broker import make_celery
+from workers.machine import count_gpus
 
 settings = load_settings()
 app = make_celery(settings.broker_url, settings.lease_seconds)
@@ -43,6 +46,14 @@ def sweep(id: str) -> None:
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     configure_logs(settings.log_level)
+
+
+@signals.worker_process_init.connect
+def _take_one_gpu(**_: Any) -> None:
+    # Each process of a worker gets a GPU of its own, in turn, before anything asks CUDA what there is.
+    gpus = count_gpus()
+    if gpus > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(getattr(current_process(), "index", 0) % gpus)
 
 
 @signals.worker_shutting_down.connect

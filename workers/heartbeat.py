@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs.leases import Lease, LeaseLost, renew_lease
@@ -80,8 +80,8 @@ class Heartbeat:
                 cancelled = renew_lease(session, self._lease, lease_seconds=self._lease_seconds)
         except LeaseLost:
             self._reason = Stop.LEASE_LOST
-        except DBAPIError as error:
-            log.warning("heartbeat.database_unreachable", step_id=self._lease.step_id, error=str(error.orig))
+        except SQLAlchemyError as error:
+            log.warning("heartbeat.database_unreachable", step_id=self._lease.step_id, error=str(error))
             if time.monotonic() - self._renewed > self._lease_seconds:
                 self._reason = Stop.LEASE_LOST
         else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs.leases import Lease, LeaseLost, save_metrics, save_progress
@@ -12,6 +14,8 @@ from gpu_jobs.reporting import Cancelled
 from workers import shutdown
 from workers.checkpoints import Checkpoints
 from workers.heartbeat import Heartbeat, Stop
+
+log = structlog.get_logger()
 
 PROGRESS_EVERY = 1.0
 METRICS_EVERY = 2.0
@@ -61,10 +65,7 @@ class StepReporter:
         self._stop_unless_saving()
         leaving = self._heartbeat.stop is Stop.SHUTDOWN
         if leaving or self._checkpoints.due:
-            try:
-                self._checkpoints.save(self._stop_unless_saving)
-            except LeaseLost as error:
-                self._lost(error)
+            self._save_checkpoint()
         if leaving:
             raise Cancelled("the worker is shutting down; the step is saved")
 
@@ -78,12 +79,25 @@ class StepReporter:
         if self._heartbeat.stop in (Stop.LEASE_LOST, Stop.CANCELLED):
             raise Cancelled(f"the step must stop: {self._heartbeat.stop.name.lower().replace('_', ' ')}")
 
-    def _write(self, write: Any) -> None:
+    def _save_checkpoint(self) -> None:
+        try:
+            self._checkpoints.save(self._stop_unless_saving)
+        except Cancelled:
+            raise
+        except LeaseLost as error:
+            self._lost(error)
+        except Exception as error:  # noqa: BLE001  (stores fail in many ways, and work goes on without a checkpoint)
+            log.warning("checkpoint.not_saved", error=f"{type(error).__name__}: {error}")
+
+    def _write(self, write: Callable[[Session], None]) -> None:
         try:
             with self._sessions.begin() as session:
                 write(session)
         except LeaseLost as error:
             self._lost(error)
+        except SQLAlchemyError as error:
+            # No step ends because nobody could be told how far it is. Whether the lease still holds is the heartbeat's to find out.
+            log.warning("report.not_written", error=str(error))
 
     def _lost(self, error: LeaseLost) -> None:
         self._heartbeat.lose()

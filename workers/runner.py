@@ -7,7 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import stamina
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from app.jobs.inspections import record_inspection
 from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step
@@ -62,7 +64,7 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
 
 
 def _inspect(context: Context, lease: Lease, folder: Path) -> None:
-    with context.sessions() as session:
+    with context.reads() as session:
         work = load_inspection(session, lease)
     if work is None:
         with context.sessions.begin() as session:
@@ -75,7 +77,7 @@ def _inspect(context: Context, lease: Lease, folder: Path) -> None:
 
 
 def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path, run_step: RunStep) -> None:
-    with context.sessions() as session:
+    with context.reads() as session:
         work = load_work(session, lease)
     checkpoints = Checkpoints(context, lease, folder / "checkpoint", f"{work.prefix}/checkpoints", work.checkpoint)
     reporter = StepReporter(context.sessions, lease, heartbeat, checkpoints, stage=work.kind, shard=work.shard)
@@ -83,11 +85,14 @@ def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path
     result = run_step(work.kind, inputs, reporter)
     prefix = f"{work.prefix}/attempts/{lease.attempt}"
     files = upload_folder(context.store, inputs.outputs, prefix, cache=context.cache, before_each=reporter.check)
-    with context.sessions.begin() as session:
-        if work.kind == "publish":
-            publish_job(session, lease, work, result, files)
-        else:
-            complete_step(session, lease, result=result, outputs={"files": files})
+    # An hour's work is not thrown away because the database was away for a moment. If the first try did commit, the second finds
+    # the lease gone, which is harmless.
+    for attempt in stamina.retry_context(on=OperationalError, timeout=context.settings.lease_seconds):
+        with attempt, context.sessions.begin() as session:
+            if work.kind == "publish":
+                publish_job(session, lease, work, result, files)
+            else:
+                complete_step(session, lease, result=result, outputs={"files": files})
     delete_quietly(context.store, checkpoints.keys)
 
 
