@@ -47,8 +47,9 @@ def seaweedfs() -> Iterator[SeaweedFS]:
 
 @pytest.fixture(scope="session")
 def production(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
-    """All services of docker-compose.yml."""
-    with run_compose(postgres, tmp_path_factory.mktemp("compose")) as running:
+    """All services of docker-compose.yml. Tests receive webhooks on this machine, and do not wait a minute to see a worker die."""
+    extra = {"LUSTRAL_ALLOW_PRIVATE_WEBHOOKS": "true", "LUSTRAL_LEASE_SECONDS": "6", "LUSTRAL_HEARTBEAT_SECONDS": "1"}
+    with run_compose(postgres, tmp_path_factory.mktemp("compose"), **extra) as running:
         yield running
 
 

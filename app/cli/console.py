@@ -51,7 +51,7 @@ class Watch(Protocol):
 def watching(what: str, upload_bytes: int, *, quiet: bool) -> Iterator[Watch]:
     """The watch that suits where the output goes. upload_bytes: how many will be sent; 0 for none."""
     if quiet:
-        yield _Silence()
+        yield Silence()
     elif console.is_terminal:
         with _Bars(what, upload_bytes) as bars:
             yield bars
@@ -59,7 +59,9 @@ def watching(what: str, upload_bytes: int, *, quiet: bool) -> Iterator[Watch]:
         yield _Lines(what)
 
 
-class _Silence:
+class Silence:
+    """For machines."""
+
     def uploaded(self, count: int) -> None: ...
 
     def event(self, event: dict[str, Any]) -> None: ...

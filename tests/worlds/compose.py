@@ -51,7 +51,7 @@ class Production:
 
     url: str
     api_key: str
-    processes: Mapping[str, subprocess.Popen[bytes]]
+    processes: dict[str, subprocess.Popen[bytes]]
     services: Mapping[str, Any]
     environment: Mapping[str, str]
     scratch: Path
@@ -63,8 +63,8 @@ class Production:
 
     def restart(self, service: str) -> None:
         """What `restart: unless-stopped` does after a crash."""
-        assert self.processes[service].poll() is not None
-        self.processes[service] = _start(self.services[service]["command"], self.environment, self.scratch, service)  # type: ignore[index]
+        assert self.processes[service].wait() != 0
+        self.processes[service] = _start(self.services[service]["command"], self.environment, self.scratch, service)
 
     @property
     def _api_port(self) -> int:
