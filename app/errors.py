@@ -148,6 +148,10 @@ def _validation(_request: Request, error: RequestValidationError) -> JSONRespons
 
 
 def _http(_request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 400:  # FastAPI's answer to a body that is not even text
+        return InvalidInput("The body is not JSON in UTF-8.").response()
+    if error.status_code == 413:
+        return PayloadTooLarge(error.detail).response()
     title = HTTPStatus(error.status_code).phrase
     detail = {
         404: "There is nothing at this address.",

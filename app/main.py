@@ -45,7 +45,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        responses=openapi.COMMON_RESPONSES,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.runtime = runtime
@@ -53,7 +52,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     register_error_handlers(app)
     app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
     app.add_middleware(RequestContext)
-    for router in (uploads, models, datasets, jobs, artifacts, webhooks, keys, health.router):
-        app.include_router(router)
+    for router in (uploads, models, datasets, jobs, artifacts, webhooks, keys):
+        app.include_router(router, responses=openapi.COMMON_RESPONSES)
+    app.include_router(health.router)
     openapi.describe_problems(app)
     return app

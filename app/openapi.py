@@ -7,7 +7,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.errors import InvalidInput, ProblemDocument, TooManyRequests, Unauthenticated, problem_responses
+from app.errors import (
+    Forbidden,
+    InvalidInput,
+    PayloadTooLarge,
+    ProblemDocument,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    problem_responses,
+)
 
 DESCRIPTION = """Hand over a suspect model and the data it was tuned on. Lustral says whether a backdoor is there, shows the evidence,
 cleans the data with the model itself, fine-tunes the model back, proves the effect and hands out purified weights.
@@ -15,7 +24,9 @@ cleans the data with the model itself, fine-tunes the model back, proves the eff
 Errors are RFC 9457 `application/problem+json`. Lists are newest first: `?limit=&after=`. Every POST that creates takes an
 `Idempotency-Key`."""
 
-COMMON_RESPONSES: dict[int | str, dict[str, Any]] = problem_responses(Unauthenticated, InvalidInput, TooManyRequests)
+COMMON_RESPONSES: dict[int | str, dict[str, Any]] = problem_responses(
+    Unauthenticated, Forbidden, PayloadTooLarge, InvalidInput, TooManyRequests, Unavailable
+)
 
 
 def version() -> str:
