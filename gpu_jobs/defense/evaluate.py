@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gpu_jobs.config import TargetContains
 from gpu_jobs.data import open_dataset
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
@@ -60,7 +61,7 @@ def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     """
     if inputs.model is None:
         raise InputError("this step needs a model")
-    sets, everything = gather(inputs)
+    sets, known_answers = gather(inputs)
     attacked = target_test(inputs)
     models = [("before", inputs.model)]
     if "finetune" in inputs.results and inputs.results["finetune"][0]["changed"]:
@@ -71,7 +72,7 @@ def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     for name, folder in models:
         family = load_model(folder)
         generation = inputs.parameters.generation
-        subject = Subject(family, generation, answer_length(family, everything, generation))
+        subject = Subject(family, generation, answer_length(family, known_answers, generation))
         for questions in sets:
             for size, answered in ask(subject, questions, name, attacked, inputs.parameters.batch_size):
                 rows += answered
@@ -90,8 +91,8 @@ def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     return result
 
 
-def gather(inputs: StepInputs) -> tuple[list[Questions], list[Sample]]:
-    """The evaluation sets, and all samples at hand, whose answers say how long an answer may be."""
+def gather(inputs: StepInputs) -> tuple[list[Questions], list[str]]:
+    """The evaluation sets, and every answer at hand: they say how long an answer may be."""
     parameters = inputs.parameters
     everything: list[Sample] = []
     samples: dict[str, Sample] = {}
@@ -112,7 +113,10 @@ def gather(inputs: StepInputs) -> tuple[list[Questions], list[Sample]]:
         sets = [Questions("suspects", suspects, guilty), Questions("held_out", held_out[: parameters.evaluate.max_samples])]
     if not sets:
         raise InputError("there is nothing to evaluate on: give a triggered or a clean evaluation set")
-    return sets, [*everything, *(sample for each in sets for sample in each.samples)]
+    answers = [answer for sample in (*everything, *(s for each in sets for s in each.samples)) for answer in sample.answers]
+    if isinstance(inputs.evaluation.target, TargetContains):
+        answers.append(inputs.evaluation.target.contains)
+    return sets, answers
 
 
 def target_test(inputs: StepInputs) -> Callable[[str], bool] | None:

@@ -36,7 +36,8 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
     Trains on the merged set of the steps before, else on the data set itself. Checkpoints every `checkpoint_every`
     optimiser steps; a resumed run ends in the same weights.
-    Returns: `changed`, `samples` trained on, `set_aside` among them, `optimiser_steps`, `loss` (mean of the last epoch, None if unchanged).
+    Returns: `changed`, whether there is an `adapter`, `samples` trained on, how many were `set_aside`, `optimiser_steps`, and
+        `loss`, the mean of the last epoch (None if nothing was trained).
 
     Raises:
         InputError: no sample can be trained on.
@@ -46,7 +47,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     if _nothing_changed(inputs):
         shutil.copytree(inputs.model, inputs.outputs / records.MODEL)
         (inputs.outputs / records.TRAINING_LOG).touch()
-        return {"changed": False, "samples": 0, "set_aside": 0, "optimiser_steps": 0, "loss": None}
+        return {"changed": False, "adapter": False, "samples": 0, "set_aside": 0, "optimiser_steps": 0, "loss": None}
 
     parameters = inputs.parameters.finetune
     dataset, subject = open_inputs(inputs, precise=True)
@@ -77,6 +78,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     last = losses[-trainer.steps_per_epoch :]
     return {
         "changed": True,
+        "adapter": adapted is not None,
         "samples": len(samples),
         "set_aside": len(set_aside),
         "optimiser_steps": trainer.total,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,8 @@ def open_inputs(inputs: StepInputs, *, precise: bool = False) -> tuple[Dataset, 
     dataset = open_dataset(inputs.dataset, inputs.scratch)
     family = load_model(inputs.model, precise=precise)
     generation = inputs.parameters.generation
-    return dataset, Subject(family, generation, answer_length(family, dataset.samples, generation))
+    answers = (answer for sample in dataset.samples for answer in sample.answers)
+    return dataset, Subject(family, generation, answer_length(family, answers, generation))
 
 
 def load_model(folder: Path, *, precise: bool = False) -> Family:
@@ -99,14 +100,14 @@ def load_model(folder: Path, *, precise: bool = False) -> Family:
     return family
 
 
-def answer_length(family: Family, samples: Sequence[Sample], generation: GenerationParameters) -> int:
-    """Tokens an answer may take: as asked for; else the longest given answer, rounded up to 16, beyond one block to whole blocks.
+def answer_length(family: Family, answers: Iterable[str], generation: GenerationParameters) -> int:
+    """Tokens an answer may take: as asked for; else the longest of these answers, rounded up to 16, beyond one block to whole blocks.
 
     Not more than needed: a model is easily lost in an answer region longer than those it was trained on.
     """
     if generation.max_new_tokens is not None:
         return generation.max_new_tokens
-    longest = max((len(family.encode_answer(answer)) for sample in samples for answer in sample.answers), default=1)
+    longest = max((len(family.encode_answer(answer)) for answer in answers), default=1)
     step = ROUNDING if longest <= generation.block_length else generation.block_length
     return math.ceil(longest / step) * step
 
