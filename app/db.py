@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Engine, Integer, MetaData, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -28,6 +29,8 @@ class UtcTimestamp(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
+
+T = TypeVar("T")
 
 # SQLite numbers rows by itself only where the key is declared INTEGER.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
@@ -84,3 +87,9 @@ def database_now(session: Session) -> datetime:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
     return now.astimezone(UTC)
+
+
+def chunked(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Pieces short enough for an `IN (…)`: databases limit the variables of a statement."""
+    for start in range(0, len(values), 500):
+        yield values[start : start + 500]

@@ -9,6 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 T = TypeVar("T")
 
+# A data set may have a hundred thousand files, and a page a hundred data sets.
+FILES_SHOWN = 1000
+
 
 class Input(BaseModel):
     """Base of request bodies: unknown names are errors, and so is text or a number that a database cannot keep."""

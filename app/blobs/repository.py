@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.blobs.tables import BlobReferenceRow, BlobRow
+from app.db import chunked
 
 _IS_NEEDED = exists().where(BlobReferenceRow.blob_id == BlobRow.id)
 
@@ -17,13 +18,24 @@ def lock_needed(session: Session, tenant_id: str, sha256: str) -> BlobRow | None
 
     One that nobody needs is as good as gone, and is never taken up again.
     """
-    query = select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.sha256 == sha256, _IS_NEEDED).order_by(BlobRow.id).limit(1)
-    return _locked_if_needed(session, session.scalars(query).first())
+    query = select(BlobRow.id).where(BlobRow.tenant_id == tenant_id, BlobRow.sha256 == sha256, _IS_NEEDED).order_by(BlobRow.id).limit(1)
+    blob_id = session.scalars(query).first()
+    return lock_needed_by_ids(session, tenant_id, [blob_id]).get(blob_id) if blob_id is not None else None
 
 
-def lock_needed_by_id(session: Session, tenant_id: str, blob_id: str) -> BlobRow | None:
-    query = select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.id == blob_id)
-    return _locked_if_needed(session, session.scalars(query).first())
+def lock_needed_by_ids(session: Session, tenant_id: str, blob_ids: Collection[str]) -> dict[str, BlobRow]:
+    """Those of these blobs that somebody needs, by their ids, kept from being deleted until the transaction ends.
+
+    Locked in the order of their ids, so that two requests over the same blobs never wait for each other.
+    """
+    found: dict[str, BlobRow] = {}
+    for ids in chunked(sorted(set(blob_ids))):
+        locking = select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.id.in_(ids)).order_by(BlobRow.id).with_for_update()
+        locked = session.scalars(locking).all()
+        # Asked under the lock: the last reference may have gone while we waited for it.
+        needed = set(session.scalars(select(BlobReferenceRow.blob_id).where(BlobReferenceRow.blob_id.in_(ids)).distinct()))
+        found |= {blob.id: blob for blob in locked if blob.id in needed}
+    return found
 
 
 def find_by_key(session: Session, tenant_id: str, key: str) -> BlobRow | None:
@@ -48,24 +60,18 @@ def is_needed(session: Session, blob_id: str) -> bool:
     return session.execute(select(BlobReferenceRow.blob_id).where(BlobReferenceRow.blob_id == blob_id).limit(1)).first() is not None
 
 
-def add_reference(session: Session, blob_id: str, owner_id: str) -> None:
-    if session.get(BlobReferenceRow, (blob_id, owner_id)) is None:
-        session.add(BlobReferenceRow(blob_id=blob_id, owner_id=owner_id))
-        session.flush()
+def add_references(session: Session, owner_id: str, blob_ids: Collection[str]) -> None:
+    """Those that are there already stay."""
+    known = set(session.scalars(select(BlobReferenceRow.blob_id).where(BlobReferenceRow.owner_id == owner_id)))
+    session.add_all(BlobReferenceRow(blob_id=blob_id, owner_id=owner_id) for blob_id in sorted(set(blob_ids) - known))
+    session.flush()
 
 
-def remove_references(session: Session, owner_id: str) -> None:
-    session.execute(delete(BlobReferenceRow).where(BlobReferenceRow.owner_id == owner_id))
+def remove_references(session: Session, owner_ids: Collection[str]) -> None:
+    for ids in chunked(sorted(set(owner_ids))):
+        session.execute(delete(BlobReferenceRow).where(BlobReferenceRow.owner_id.in_(ids)))
 
 
 def stored_bytes(session: Session, tenant_id: str) -> int:
     total = session.execute(select(func.coalesce(func.sum(BlobRow.bytes), 0)).where(BlobRow.tenant_id == tenant_id)).scalar_one()
     return int(total)
-
-
-def _locked_if_needed(session: Session, blob: BlobRow | None) -> BlobRow | None:
-    if blob is None:
-        return None
-    # Asked again under the lock: the last reference may have gone while we waited for it.
-    locked = session.scalars(select(BlobRow).where(BlobRow.id == blob.id).with_for_update()).one_or_none()
-    return locked if locked is not None and is_needed(session, locked.id) else None

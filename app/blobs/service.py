@@ -6,6 +6,7 @@ are deleted afterwards by `sweep`, right after the commit and again by housekeep
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import structlog
@@ -32,18 +33,18 @@ def adopt(session: Session, *, tenant_id: str, owner_id: str, key: str, sha256: 
                 session.add(blob)
         except IntegrityError:  # somebody else was adopting it at the same moment
             blob = repository.get_by_key(session, tenant_id, key)
-    repository.add_reference(session, blob.id, owner_id)
+    repository.add_references(session, owner_id, [blob.id])
     return blob
 
 
-def hold(session: Session, blob: BlobRow, owner_id: str) -> None:
-    """`owner_id` needs this blob too. The caller has it from a `lock_needed…` of this transaction."""
-    repository.add_reference(session, blob.id, owner_id)
+def hold(session: Session, blobs: Iterable[BlobRow], owner_id: str) -> None:
+    """`owner_id` needs these blobs too. The caller has them from a `lock_needed…` of this transaction."""
+    repository.add_references(session, owner_id, [blob.id for blob in blobs])
 
 
-def release(session: Session, owner_id: str) -> None:
-    """`owner_id` needs nothing any more. Call `sweep` after the commit."""
-    repository.remove_references(session, owner_id)
+def release(session: Session, *owner_ids: str) -> None:
+    """These owners need nothing any more. Call `sweep` after the commit."""
+    repository.remove_references(session, owner_ids)
 
 
 def sweep(sessions: sessionmaker[Session], store: ObjectStore) -> int:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.datasets.tables import DatasetRow
 from app.models.schemas import FindingResource
-from app.schemas import Input, Name, Resource, StoredFile
+from app.schemas import FILES_SHOWN, Input, Name, Resource, StoredFile
 from app.sources.schemas import Source
 
 
@@ -39,7 +39,8 @@ class DatasetResource(Resource):
     errors: list[dict[str, Any]] = Field(description="The first rows that cannot be used, and why.")
     thumbnails: int = Field(description="How many pictures `/thumbnails/{number}` shows, numbered from 0.")
     bytes: int
-    files: list[StoredFile] = Field(description="The files as handed in; an archive is one file.")
+    files: list[StoredFile] = Field(description="The first thousand, by path, as handed in: an archive is one file.")
+    file_count: int
     findings: list[FindingResource]
     created_at: datetime
     updated_at: datetime
@@ -66,7 +67,8 @@ class DatasetResource(Resource):
             errors=found.get("errors", []),
             thumbnails=len(found.get("thumbnails", [])),
             bytes=sum(file["bytes"] for file in row.files),
-            files=[StoredFile.model_validate(file) for file in row.files],
+            files=[StoredFile.model_validate(file) for file in row.files[:FILES_SHOWN]],
+            file_count=len(row.files),
             findings=[FindingResource.model_validate(finding) for finding in row.findings],
             created_at=row.created_at,
             updated_at=row.updated_at,

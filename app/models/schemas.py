@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.models.tables import ModelRow
-from app.schemas import Input, Name, Resource, StoredFile
+from app.schemas import FILES_SHOWN, Input, Name, Resource, StoredFile
 from app.sources.schemas import Source
 
 
@@ -37,7 +37,8 @@ class ModelResource(Resource):
     tensors: int | None
     dtypes: dict[str, int] | None = Field(description="Parameters by data type.")
     bytes: int
-    files: list[StoredFile] = Field(description="With their digests; what an archive holds is listed once inspected.")
+    files: list[StoredFile] = Field(description="The first thousand, by path. What an archive holds is listed once inspected.")
+    file_count: int
     findings: list[FindingResource]
     created_at: datetime
     updated_at: datetime
@@ -45,6 +46,8 @@ class ModelResource(Resource):
     @classmethod
     def of(cls, row: ModelRow) -> ModelResource:
         found = row.inspection
+        # Inspected, the files are those of the unpacked folder; before, those that were handed in.
+        files = found.get("files") or row.files
         return cls(
             id=row.id,
             name=row.name,
@@ -55,8 +58,8 @@ class ModelResource(Resource):
             tensors=found.get("tensors"),
             dtypes=found.get("dtypes"),
             bytes=sum(file["bytes"] for file in row.files),
-            # Inspected, the files are those of the unpacked folder; before, those that were handed in.
-            files=[StoredFile.model_validate(file) for file in found.get("files") or row.files],
+            files=[StoredFile.model_validate(file) for file in files[:FILES_SHOWN]],
+            file_count=len(files),
             findings=[FindingResource.model_validate(finding) for finding in row.findings],
             created_at=row.created_at,
             updated_at=row.updated_at,

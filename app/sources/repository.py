@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.artifacts.tables import ArtifactRow
+from app.db import chunked
 from app.jobs.tables import StepRow
 from app.uploads.tables import UploadRow
-
-# SQLite allows so many variables in a statement, and a data set may be made of a hundred thousand uploads.
-AT_ONCE = 500
 
 
 def find_uploads(session: Session, tenant_id: str, ids: Sequence[str]) -> dict[str, UploadRow]:
     found: dict[str, UploadRow] = {}
-    for some in _chunks(sorted(set(ids))):
+    for some in chunked(sorted(set(ids))):
         rows = session.scalars(select(UploadRow).where(UploadRow.tenant_id == tenant_id, UploadRow.id.in_(some)))
         found |= {row.id: row for row in rows}
     return found
@@ -35,8 +33,3 @@ def find_folder(session: Session, artifact: ArtifactRow) -> Sequence[ArtifactRow
 def delete_inspections(session: Session, subject_id: str) -> None:
     """A worker that is inspecting the subject loses its lease and stops."""
     session.execute(delete(StepRow).where(StepRow.subject_id == subject_id, StepRow.job_id.is_(None)))
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), AT_ONCE):
-        yield ids[start : start + AT_ONCE]

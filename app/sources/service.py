@@ -13,6 +13,7 @@ from app.audit.service import record_audit
 from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
 from app.blobs.service import adopt, hold, release, sweep
+from app.blobs.tables import BlobRow
 from app.datasets.tables import DatasetRow
 from app.db import database_now
 from app.errors import Conflict, InputFault, InvalidInput, NotAvailableYet, NotFound
@@ -130,18 +131,14 @@ def _take_uploads(session: Session, tenant_id: str, source: UploadSource, owner_
     for _, upload in chosen:
         if upload.status != "completed":
             raise Conflict(f"The upload {upload.id} is not complete: send its missing parts and POST /v1/uploads/{upload.id}/complete.")
-    files: list[ManifestFile] = []
-    # Blobs are locked in the order of their ids, so that two requests over the same files never wait for each other.
-    for path, upload in sorted(chosen, key=lambda pair: pair[1].blob_id or ""):
-        blob = blobs_repository.lock_needed_by_id(session, tenant_id, upload.blob_id or "")
-        if blob is None:
+    blobs = blobs_repository.lock_needed_by_ids(session, tenant_id, {upload.blob_id for upload in uploads.values() if upload.blob_id})
+    for upload in uploads.values():
+        if upload.blob_id not in blobs:
             raise Conflict(f"The bytes of {upload.id} are gone: what it was used for was deleted. Upload the file again.")
-        hold(session, blob, owner_id)
-        files.append(_entry(path, blob.key, blob.sha256, blob.bytes))
-    for upload_id in uploads:
-        # From now on the bytes live and die with what was made of them.
-        release(session, upload_id)
-    return sorted(files, key=lambda file: file["path"])
+    hold(session, blobs.values(), owner_id)
+    release(session, *uploads)  # from now on the bytes live and die with what was made of them
+    entries = (_entry(path, blobs[upload.blob_id or ""]) for path, upload in chosen)
+    return sorted(entries, key=lambda entry: entry["path"])
 
 
 def _take_artifact(session: Session, tenant_id: str, source: ArtifactSource, owner_id: str) -> list[ManifestFile]:
@@ -156,12 +153,12 @@ def _take_artifact(session: Session, tenant_id: str, source: ArtifactSource, own
             adopt(session, tenant_id=tenant_id, owner_id=owner, key=found.key, sha256=found.sha256, bytes=found.bytes)
         # `model/config.json` becomes `config.json`: the folder is what is registered.
         path = found.name.partition("/")[2] or found.name
-        files.append(_entry(path, found.key, found.sha256, found.bytes))
+        files.append(_entry(path, found))
     return files
 
 
-def _entry(path: str, key: str, sha256: str, size: int) -> ManifestFile:
-    return ManifestFile(path=path, key=key, sha256=sha256, bytes=size, archive=path.lower().endswith(".zip"))
+def _entry(path: str, stored: BlobRow | ArtifactRow) -> ManifestFile:
+    return ManifestFile(path=path, key=stored.key, sha256=stored.sha256, bytes=stored.bytes, archive=path.lower().endswith(".zip"))
 
 
 def _shown(source: Source) -> dict[str, Any]:

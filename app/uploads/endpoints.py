@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.auth.dependencies import Reader, Writer
+from app.auth.dependencies import Writer
 from app.errors import Conflict, Forbidden, InvalidInput, MalformedRequest, NotFound, PayloadTooLarge, TooManyRequests, problem_responses
 from app.idempotency.dependencies import Once
 from app.runtime import ReadSession, Runtime, RuntimeDep, WriteSession
@@ -31,8 +31,8 @@ def create_upload(body: UploadCreate, caller: Writer, session: WriteSession, run
 
 
 @router.get("/{upload_id}", responses=problem_responses(NotFound))
-def get_upload(upload_id: str, caller: Reader, session: ReadSession, runtime: RuntimeDep) -> UploadResource:
-    """Which parts arrived, and where to PUT those that did not."""
+def get_upload(upload_id: str, caller: Writer, session: ReadSession, runtime: RuntimeDep) -> UploadResource:
+    """Which parts arrived, and where to PUT those that did not: whoever has the links may write."""
     return service.get_upload(session, runtime, caller, upload_id)
 
 

@@ -202,7 +202,7 @@ def _register(session: Session, upload: UploadRow, digest: str) -> str | None:
     if known is None:
         known = adopt(session, tenant_id=upload.tenant_id, owner_id=upload.id, key=upload.key, sha256=digest, bytes=upload.bytes)
     else:
-        hold(session, known, upload.id)
+        hold(session, [known], upload.id)
     upload.status, upload.sha256, upload.blob_id, upload.completed_at = "completed", digest, known.id, datetime.now(UTC)
     return upload.key if known.key != upload.key else None
 
