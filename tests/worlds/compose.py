@@ -63,7 +63,7 @@ class Production:
 
     def restart(self, service: str) -> None:
         """What `restart: unless-stopped` does after a crash."""
-        assert self.processes[service].wait() != 0
+        assert self.processes[service].poll() is not None
         self.processes[service] = _start(self.services[service]["command"], self.environment, self.scratch, service)
 
     @property
