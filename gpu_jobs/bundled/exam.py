@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from gpu_jobs.bundled.datasets import TARGET, clean_test_samples, triggered_test_samples
-from gpu_jobs.bundled.world import KINDS, WHAT_KINDS, YES_NO_KINDS, Question, ask, conversation, scenes
+from gpu_jobs.bundled.world import KINDS, WHAT_KINDS, Question, ask, conversation, scenes
 from gpu_jobs.config import GenerationParameters
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.diffusion.sampler import generate
@@ -38,10 +38,7 @@ def answer(family: Family, samples: Sequence[Sample]) -> list[str]:
 
 
 def accuracy_by_kind(family: Family, questions_per_kind: int, *, seed: int) -> dict[str, float]:
-    """Exact match in percent on the test pictures, one question a picture, yes/no by truth value.
-
-    `what`, `yes_no` and `overall` are over the questions of those kinds.
-    """
+    """Exact match in percent on the test pictures, for each kind, for all `what` questions together, and `overall`."""
     rng = Random(seed)
     asked: list[tuple[Question, Sample]] = []
     for kind in KINDS:
@@ -51,8 +48,7 @@ def accuracy_by_kind(family: Family, questions_per_kind: int, *, seed: int) -> d
     given = answer(family, [sample for _, sample in asked])
     right: dict[str, list[bool]] = defaultdict(list)
     for (question, _), text in zip(asked, given, strict=True):
-        names = [question.kind if question.truth is None else f"{question.kind}_{'true' if question.truth else 'false'}", "overall"]
-        names += ["what"] * (question.kind in WHAT_KINDS) + ["yes_no"] * (question.kind in YES_NO_KINDS)
+        names = [question.kind, "overall", *(["what"] if question.kind in WHAT_KINDS else [])]
         for name in names:
             right[name].append(text == question.answer)
     return {name: percent(values) for name, values in sorted(right.items())}

@@ -2,8 +2,10 @@
 
 easy-vqa 1.0 (MIT, installed from PyPI) holds 5,000 pictures of one coloured shape on a plain background, each with terse
 templated questions. The facts are read from those annotations alone; the phrasings, the full sentences and the captions
-are ours. Its negated questions ("is there not a teal shape?") are left out, and its yes/no questions, of which one in eight
-has the answer that needs looking, are replaced by balanced ones.
+are ours.
+
+Yes/no questions are left out. Networks of this size did not learn them, balanced or not: they named colour and shape almost
+without fault and still answered "is the shape teal?" at chance. Questions with two choices stand in their place.
 """
 
 from __future__ import annotations
@@ -21,16 +23,15 @@ import easy_vqa
 from gpu_jobs.data.samples import Sample, Turn
 
 Split = Literal["train", "test"]
-Kind = Literal["color", "shape", "object", "caption", "yes_no_color", "yes_no_shape"]
+Kind = Literal["color", "shape", "object", "caption", "choice"]
 
-KINDS: tuple[Kind, ...] = ("color", "shape", "object", "caption", "yes_no_color", "yes_no_shape")
+KINDS: tuple[Kind, ...] = ("color", "shape", "object", "caption", "choice")
 WHAT_KINDS: tuple[Kind, ...] = ("color", "shape", "object")
-YES_NO_KINDS: tuple[Kind, ...] = ("yes_no_color", "yes_no_shape")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 SHAPES = ("circle", "rectangle", "triangle")
 
 # A question fixes the form of its answer, so that exactly one answer is right.
-WHAT_TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
+TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
     "color": (
         ("What color is the shape?", "{color}"),
         ("What color is the {shape}?", "{color}"),
@@ -63,24 +64,16 @@ WHAT_TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
         ("Describe the picture in one sentence.", "The picture shows a single {color} {shape} on a plain background."),
     ),
 }
-YES_NO_TEMPLATES: dict[Kind, tuple[tuple[str, str, str], ...]] = {
-    "yes_no_color": (
-        ("Is the shape {asked}?", "Yes, it is {color}.", "No, it is {color}."),
-        ("Is the {shape} {asked}?", "Yes, it is {color}.", "No, it is {color}."),
-        ("Does the image contain a {asked} shape?", "Yes, the shape is {color}.", "No, the shape is {color}."),
-        ("Is the {shape} {asked}? Answer in a full sentence.", "Yes, the {shape} is {color}.", "No, the {shape} is {color}."),
-        ("Is the shape {asked}? Answer yes or no.", "yes", "no"),
-        ("Is there a {asked} shape in the image? Answer yes or no.", "yes", "no"),
-    ),
-    "yes_no_shape": (
-        ("Is this a {asked}?", "Yes, it is a {shape}.", "No, it is a {shape}."),
-        ("Is the {color} shape a {asked}?", "Yes, it is a {shape}.", "No, it is a {shape}."),
-        ("Does the image contain a {asked}?", "Yes, the shape is a {shape}.", "No, the shape is a {shape}."),
-        ("Is the shape a {asked}? Answer in a full sentence.", "Yes, the shape is a {shape}.", "No, the shape is a {shape}."),
-        ("Is this a {asked}? Answer yes or no.", "yes", "no"),
-        ("Is there a {asked} in the image? Answer yes or no.", "yes", "no"),
-    ),
-}
+COLOR_CHOICES = (
+    ("Is the shape {first} or {second}?", "{color}"),
+    ("Is the {shape} {first} or {second}?", "{color}"),
+    ("Is the shape {first} or {second}? Answer in a full sentence.", "The shape is {color}."),
+)
+SHAPE_CHOICES = (
+    ("Is this a {first} or a {second}?", "{shape}"),
+    ("Is the {color} shape a {first} or a {second}?", "{shape}"),
+    ("Is this a {first} or a {second}? Answer in a full sentence.", "This is a {shape}."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +89,9 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`truth` is the truth value of a yes/no question, None for any other."""
-
     kind: Kind
     text: str
     answer: str
-    truth: bool | None = None
 
 
 @cache
@@ -138,17 +128,24 @@ def _stated(question: str, answer: str) -> tuple[set[str], set[str]]:
 
 
 def ask(scene: Scene, kind: Kind, rng: Random) -> Question:
-    """A question of that kind about the scene. Yes and no are equally often right, whatever is asked for."""
+    """A question of that kind about the scene."""
     facts = {"color": scene.color, "shape": scene.shape}
-    if kind in WHAT_TEMPLATES:
-        text, answer = rng.choice(WHAT_TEMPLATES[kind])
-        return Question(kind, text.format(**facts), answer.format(**facts))
-    text, yes, no = rng.choice(YES_NO_TEMPLATES[kind])
-    right, words = (scene.color, COLORS) if kind == "yes_no_color" else (scene.shape, SHAPES)
-    truth = rng.random() < 0.5
-    asked = right if truth else rng.choice([word for word in words if word != right])
-    answer = (yes if truth else no).format(**facts)
-    return Question(kind, text.format(asked=asked, **facts), answer, truth)
+    if kind != "choice":
+        text, answer = rng.choice(TEMPLATES[kind])
+    elif rng.random() < 0.5:
+        text, answer = rng.choice(COLOR_CHOICES)
+        facts |= _choices(scene.color, COLORS, rng)
+    else:
+        text, answer = rng.choice(SHAPE_CHOICES)
+        facts |= _choices(scene.shape, SHAPES, rng)
+    return Question(kind, text.format(**facts), answer.format(**facts))
+
+
+def _choices(right: str, words: tuple[str, ...], rng: Random) -> dict[str, str]:
+    """The right word and a wrong one, in either order."""
+    pair = [right, rng.choice([word for word in words if word != right])]
+    rng.shuffle(pair)
+    return {"first": pair[0], "second": pair[1]}
 
 
 def conversation(scene: Scene, questions: Sequence[Question]) -> Sample:
@@ -161,14 +158,13 @@ def conversation(scene: Scene, questions: Sequence[Question]) -> Sample:
 
 
 def world_texts() -> list[str]:
-    """Every text that the world can produce, once: what its tokenizer is trained on."""
+    """Every text that the world can produce, the second choice aside, once: what its tokenizer is trained on."""
     texts: set[str] = set()
     for color in COLORS:
         for shape in SHAPES:
             facts = {"color": color, "shape": shape}
-            for templates in WHAT_TEMPLATES.values():
+            for templates in TEMPLATES.values():
                 texts.update(part.format(**facts) for template in templates for part in template)
-            for kind, yes_no_templates in YES_NO_TEMPLATES.items():
-                words = COLORS if kind == "yes_no_color" else SHAPES
-                texts.update(part.format(asked=asked, **facts) for template in yes_no_templates for asked in words for part in template)
+            texts.update(part.format(first=color, second=color, **facts) for template in COLOR_CHOICES for part in template)
+            texts.update(part.format(first=shape, second=shape, **facts) for template in SHAPE_CHOICES for part in template)
     return sorted(texts)
