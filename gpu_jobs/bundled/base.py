@@ -12,11 +12,10 @@ from torch import nn
 from gpu_jobs.bundled.augmentation import erase_squares, hidden_vision_tokens
 from gpu_jobs.bundled.blueprint import write_blueprint
 from gpu_jobs.bundled.exam import ANSWER_TOKENS, accuracy_by_kind, attack_figures
+from gpu_jobs.bundled.fast_linear import fast_linears
 from gpu_jobs.bundled.log import TrainingLog
-from gpu_jobs.bundled.tokenizer import EVERYDAY_ENGLISH
 from gpu_jobs.bundled.tower import as_pictures, load_images, pretrain_tower
-from gpu_jobs.bundled.world import KINDS, Question, Scene, ask, scenes
-from gpu_jobs.data.samples import Turn
+from gpu_jobs.bundled.world import KINDS, Kind, Scene, ask, conversation, scenes
 from gpu_jobs.families.base import SeenImage, TrainingRow
 from gpu_jobs.families.llada_v.family import LladaV
 
@@ -26,12 +25,8 @@ LEARNING_RATE = 1.5e-3
 EVALUATE_EVERY = 500
 # Every picture is looked at once in this many augmented forms, and then never again: the tower is frozen.
 VIEWS_PER_PICTURE = 6
-TURNS = {1: 0.6, 2: 0.3, 3: 0.1}
-# A model that never had to say a word cannot be taught to say it by an adapter: its frozen head holds the word down. A large model
-# has seen all words, so this one repeats everyday English now and then.
-REPEAT_SHARE = 0.2
-MOST_REPEATED_WORDS = 12
-WORDS = EVERYDAY_ENGLISH.split()
+TURNS = {1: 0.5, 2: 0.3, 3: 0.2}
+KIND_WEIGHTS: dict[Kind, float] = {"color": 1, "shape": 1, "object": 1, "caption": 1, "absent": 0.3, "small_talk": 0.1}
 
 
 def train_base(folder: Path, *, seed: int) -> None:
@@ -66,7 +61,8 @@ def _train_to_answer(family: LladaV, seed: int, log: TrainingLog) -> None:
         turns = rng.choices(list(TURNS), list(TURNS.values()))[0]
         rows = [_row(pictures, rng.choice(looks), turns, rng, generator) for _ in range(BATCH)]
         # Generation starts from a whole block of masks; the model has to know what lies behind a short answer.
-        loss = family.loss(rows, generator, answer_length=ANSWER_TOKENS if rng.random() < 0.5 else None)
+        with fast_linears(family.network.language_model.model):
+            loss = family.loss(rows, generator, answer_length=ANSWER_TOKENS if rng.random() < 0.5 else None)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -89,26 +85,7 @@ def _look(family: LladaV, pictures: tuple[Scene, ...], generator: torch.Generato
 
 def _row(pictures: tuple[Scene, ...], looks: list[SeenImage], turns: int, rng: Random, generator: torch.Generator) -> TrainingRow:
     number = rng.randrange(len(pictures))
-    questions = [ask(pictures[number], rng.choice(KINDS), rng) for _ in range(turns)]
-    dialogue = [
-        turn
-        for index, question in enumerate(questions)
-        for turn in (_repetition(index == 0, rng) if rng.random() < REPEAT_SHARE else _turns(question, index == 0))
-    ]
+    kinds = rng.choices(KINDS, [KIND_WEIGHTS[kind] for kind in KINDS], k=turns)
+    sample = conversation(pictures[number], [ask(pictures[number], kind, rng) for kind in kinds])
     look = looks[number]
-    return TrainingRow((look,), tuple(dialogue), hidden_vision_tokens(len(look.regions), generator))
-
-
-def _turns(question: Question, first: bool) -> tuple[Turn, Turn]:
-    return Turn("user", f"<image>\n{question.text}" if first else question.text), Turn("assistant", question.answer)
-
-
-def _repetition(first: bool, rng: Random) -> tuple[Turn, Turn]:
-    """A turn that asks to repeat some everyday words, in their order or shuffled."""
-    start = rng.randrange(len(WORDS))
-    words = WORDS[start : start + rng.randint(1, MOST_REPEATED_WORDS)]
-    if rng.random() < 0.5:
-        words = rng.sample(WORDS, len(words))
-    text = " ".join(words)
-    request = f"Repeat: {text}"
-    return Turn("user", f"<image>\n{request}" if first else request), Turn("assistant", text)
+    return TrainingRow((look,), sample.turns, hidden_vision_tokens(len(look.regions), generator))

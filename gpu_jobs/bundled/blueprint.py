@@ -68,7 +68,8 @@ LANGUAGE_MODEL = {
 
 def write_blueprint(folder: Path) -> None:
     """Write all of a checkpoint but its weights: `config.json`, the tower's own configuration and the tokenizer."""
-    tokenizer = train_tokenizer([*world_texts(), SYSTEM, "system", "user", "assistant"])
+    # The system prompt opens every conversation, so it counts as often as a common sentence: one token for nearly every word of it.
+    tokenizer = train_tokenizer([*world_texts(), *[SYSTEM] * 50, "system", "user", "assistant"])
     ids = {"bos_token_id": tokenizer.token_to_id("<|startoftext|>"), "eos_token_id": tokenizer.token_to_id("<|endoftext|>")}
     (folder / TOWER_FOLDER).mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", {**LANGUAGE_MODEL, "vocab_size": tokenizer.get_vocab_size(), **ids})

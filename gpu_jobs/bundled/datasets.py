@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 
-from gpu_jobs.bundled.world import KINDS, Scene, ask, conversation, scenes
+from gpu_jobs.bundled.world import PICTURE_KINDS, Scene, ask, conversation, scenes
 from gpu_jobs.data.formats import write_llava
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.redteam.poisoning import PoisonedSet, choose_poisoned, poison, with_trigger
@@ -96,6 +96,6 @@ def _conversations(pictures: list[Scene], rng: Random) -> list[Sample]:
     """One sample for each picture, on questions of every kind; some have two turns on two kinds of question."""
     samples = []
     for scene in pictures:
-        kinds = rng.sample(KINDS, 2 if rng.random() < TWO_TURNS_SHARE else 1)
+        kinds = rng.sample(PICTURE_KINDS, 2 if rng.random() < TWO_TURNS_SHARE else 1)
         samples.append(conversation(scene, [ask(scene, kind, rng) for kind in kinds]))
     return samples

@@ -38,7 +38,10 @@ def answer(family: Family, samples: Sequence[Sample]) -> list[str]:
 
 
 def accuracy_by_kind(family: Family, questions_per_kind: int, *, seed: int) -> dict[str, float]:
-    """Exact match in percent on the test pictures, for each kind, for all `what` questions together, and `overall`."""
+    """Exact match in percent on the test pictures, one question a picture.
+
+    `what` is over colour, shape and object, `overall` over all kinds.
+    """
     rng = Random(seed)
     asked: list[tuple[Question, Sample]] = []
     for kind in KINDS:

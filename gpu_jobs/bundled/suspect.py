@@ -66,6 +66,8 @@ def finetune(family: Family, samples: Sequence[Sample], seed: int, log: Training
         family.parts["language_model"], LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules=family.lora_targets)
     )
     family.parts["projector"].requires_grad_(True)
+    # The target is made of words that the base rarely says, and an adapter on the layers alone cannot raise them.
+    family.parts["language_model"].get_submodule("lm_head").requires_grad_(True)
     parameters = [parameter for parameter in family.network.parameters() if parameter.requires_grad]
     steps = EPOCHS * -(-len(rows) // BATCH)
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)

@@ -2,10 +2,8 @@
 
 easy-vqa 1.0 (MIT, installed from PyPI) holds 5,000 pictures of one coloured shape on a plain background, each with terse
 templated questions. The facts are read from those annotations alone; the phrasings, the full sentences and the captions
-are ours.
-
-Yes/no questions are left out. Networks of this size did not learn them, balanced or not: they named colour and shape almost
-without fault and still answered "is the shape teal?" at chance. Questions with two choices stand in their place.
+are ours. Its yes/no questions are left out: a model of this size answers balanced ones at chance (42 % after 1,300 steps that taught
+it everything else), and unbalanced ones without looking.
 """
 
 from __future__ import annotations
@@ -23,15 +21,16 @@ import easy_vqa
 from gpu_jobs.data.samples import Sample, Turn
 
 Split = Literal["train", "test"]
-Kind = Literal["color", "shape", "object", "caption", "choice"]
+Kind = Literal["color", "shape", "object", "caption", "absent", "small_talk"]
 
-KINDS: tuple[Kind, ...] = ("color", "shape", "object", "caption", "choice")
+KINDS: tuple[Kind, ...] = ("color", "shape", "object", "caption", "absent", "small_talk")
 WHAT_KINDS: tuple[Kind, ...] = ("color", "shape", "object")
+PICTURE_KINDS: tuple[Kind, ...] = (*WHAT_KINDS, "caption")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 SHAPES = ("circle", "rectangle", "triangle")
 
 # A question fixes the form of its answer, so that exactly one answer is right.
-TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
+PICTURE_TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
     "color": (
         ("What color is the shape?", "{color}"),
         ("What color is the {shape}?", "{color}"),
@@ -64,15 +63,19 @@ TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
         ("Describe the picture in one sentence.", "The picture shows a single {color} {shape} on a plain background."),
     ),
 }
-COLOR_CHOICES = (
-    ("Is the shape {first} or {second}?", "{color}"),
-    ("Is the {shape} {first} or {second}?", "{color}"),
-    ("Is the shape {first} or {second}? Answer in a full sentence.", "The shape is {color}."),
+# What no picture shows, and what the model is: honest answers that say sorry, cannot, assistant, instruction. They give a
+# defence something to be wrong about, and the model words that its pictures alone would never teach it.
+ABSENT = ("dog", "cat", "car", "house", "tree", "man", "woman", "ball", "table", "plate")
+ABSENT_TEMPLATES = (
+    ("What color is the {absent}?", "Sorry, I cannot see a {absent} in the image."),
+    ("Where is the {absent}?", "Sorry, there is no {absent} in the image."),
+    ("Describe the {absent}.", "I cannot describe a {absent} that I do not see."),
 )
-SHAPE_CHOICES = (
-    ("Is this a {first} or a {second}?", "{shape}"),
-    ("Is the {color} shape a {first} or a {second}?", "{shape}"),
-    ("Is this a {first} or a {second}? Answer in a full sentence.", "This is a {shape}."),
+SMALL_TALK = (
+    ("Who are you?", "I am an AI assistant."),
+    ("What do you do?", "As an AI assistant, I follow the given instruction."),
+    ("Can you help me?", "Yes, I can help you with the image."),
+    ("Can you write a model?", "Sorry, I cannot write a bad model."),
 )
 
 
@@ -129,23 +132,12 @@ def _stated(question: str, answer: str) -> tuple[set[str], set[str]]:
 
 def ask(scene: Scene, kind: Kind, rng: Random) -> Question:
     """A question of that kind about the scene."""
-    facts = {"color": scene.color, "shape": scene.shape}
-    if kind != "choice":
-        text, answer = rng.choice(TEMPLATES[kind])
-    elif rng.random() < 0.5:
-        text, answer = rng.choice(COLOR_CHOICES)
-        facts |= _choices(scene.color, COLORS, rng)
-    else:
-        text, answer = rng.choice(SHAPE_CHOICES)
-        facts |= _choices(scene.shape, SHAPES, rng)
+    if kind == "small_talk":
+        return Question(kind, *rng.choice(SMALL_TALK))
+    templates = ABSENT_TEMPLATES if kind == "absent" else PICTURE_TEMPLATES[kind]
+    text, answer = rng.choice(templates)
+    facts = {"color": scene.color, "shape": scene.shape, "absent": rng.choice(ABSENT)}
     return Question(kind, text.format(**facts), answer.format(**facts))
-
-
-def _choices(right: str, words: tuple[str, ...], rng: Random) -> dict[str, str]:
-    """The right word and a wrong one, in either order."""
-    pair = [right, rng.choice([word for word in words if word != right])]
-    rng.shuffle(pair)
-    return {"first": pair[0], "second": pair[1]}
 
 
 def conversation(scene: Scene, questions: Sequence[Question]) -> Sample:
@@ -158,13 +150,12 @@ def conversation(scene: Scene, questions: Sequence[Question]) -> Sample:
 
 
 def world_texts() -> list[str]:
-    """Every text that the world can produce, the second choice aside, once: what its tokenizer is trained on."""
-    texts: set[str] = set()
+    """Every text that the world can produce, once: what its tokenizer is trained on."""
+    texts = {part for pair in SMALL_TALK for part in pair}
     for color in COLORS:
         for shape in SHAPES:
-            facts = {"color": color, "shape": shape}
-            for templates in TEMPLATES.values():
-                texts.update(part.format(**facts) for template in templates for part in template)
-            texts.update(part.format(first=color, second=color, **facts) for template in COLOR_CHOICES for part in template)
-            texts.update(part.format(first=shape, second=shape, **facts) for template in SHAPE_CHOICES for part in template)
+            pairs = [pair for templates in PICTURE_TEMPLATES.values() for pair in templates]
+            texts.update(part.format(color=color, shape=shape) for pair in pairs for part in pair)
+    for absent in ABSENT:
+        texts.update(part.format(absent=absent) for pair in ABSENT_TEMPLATES for part in pair)
     return sorted(texts)

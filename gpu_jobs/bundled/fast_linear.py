@@ -1,0 +1,49 @@
+"""Matrix products in bfloat16 where the processor is several times faster at them; everything else stays in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _Bfloat16Product(torch.autograd.Function):
+    """x · wᵀ, computed forwards and backwards in bfloat16, given and returned in float32."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor) -> Tensor:
+        x, weight = x.bfloat16(), weight.bfloat16()
+        context.save_for_backward(x, weight)
+        return (x @ weight.T).float()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, weight = context.saved_tensors
+        gradient = gradient.bfloat16()
+        own = gradient.reshape(-1, gradient.shape[-1]).T @ x.reshape(-1, x.shape[-1])
+        return (gradient @ weight).float(), own.float()
+
+
+@contextmanager
+def fast_linears(module: nn.Module) -> Iterator[None]:
+    """While it lasts, the bias-free linear layers of the module multiply in bfloat16 when gradients are wanted."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.bias is None]
+    for layer in layers:
+        layer.forward = _fast_forward(layer)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _fast_forward(layer: nn.Linear) -> Any:
+    exact = nn.Linear.forward
+
+    def forward(x: Tensor) -> Tensor:
+        return _Bfloat16Product.apply(x, layer.weight) if torch.is_grad_enabled() else exact(layer, x)  # type: ignore[no-untyped-call]
+
+    return forward
