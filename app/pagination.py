@@ -22,7 +22,7 @@ class PageRequest:
     after: str | None
 
 
-def _page_request(
+async def _page_request(
     limit: Annotated[int, Query(ge=1, le=100, description="Items on a page.")] = 20,
     after: Annotated[str | None, Query(max_length=100, pattern=r"^[\w-]+$", description="`last_id` of the page before.")] = None,
 ) -> PageRequest:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
 
 from app.db import make_engine, make_session_factory
 from app.settings import Settings
@@ -43,7 +44,8 @@ class Runtime:
         self.engine.dispose()
 
 
-def _runtime(request: Request) -> Runtime:
+# `async`, though nothing is waited for: FastAPI sends every other function through a thread, which costs more than it does.
+async def _runtime(request: Request) -> Runtime:
     runtime: Runtime = request.app.state.runtime
     return runtime
 
@@ -51,21 +53,28 @@ def _runtime(request: Request) -> Runtime:
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
 
-def _read_session(runtime: RuntimeDep) -> Iterator[Session]:
-    with runtime.read() as session:
+async def _read_session(runtime: RuntimeDep) -> AsyncIterator[Session]:
+    session = runtime.read()
+    try:
         yield session
+    finally:
+        await run_in_threadpool(session.close)
 
 
-def _write_session(runtime: RuntimeDep) -> Iterator[Session]:
-    with runtime.write.begin() as session:
+async def _write_session(runtime: RuntimeDep) -> AsyncIterator[Session]:
+    session = runtime.write()
+    try:
         yield session
+        await run_in_threadpool(session.commit)
+    finally:
+        await run_in_threadpool(session.close)  # rolls back what was not committed
 
 
-def _store(runtime: RuntimeDep) -> ObjectStore:
+async def _store(runtime: RuntimeDep) -> ObjectStore:
     return runtime.store
 
 
-def _settings(runtime: RuntimeDep) -> Settings:
+async def _settings(runtime: RuntimeDep) -> Settings:
     return runtime.settings
 
 

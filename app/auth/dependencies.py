@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -29,8 +29,8 @@ def _caller(request: Request, runtime: RuntimeDep, credentials: Annotated[HTTPAu
 AnyCaller = Annotated[Caller, Depends(_caller)]
 
 
-def _with_scope(scope: Scope) -> Callable[[Caller], Caller]:
-    def check(caller: AnyCaller) -> Caller:
+def _with_scope(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    async def check(caller: AnyCaller) -> Caller:
         if scope not in caller.scopes:
             raise Forbidden(f"This key lacks the scope `{scope}`; it has {', '.join(sorted(caller.scopes))}.")
         return caller

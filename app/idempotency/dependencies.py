@@ -76,7 +76,7 @@ async def _request_digest(request: Request) -> str:
     return hashlib.sha256(address.encode() + body).hexdigest()
 
 
-def _once(
+async def _once(
     runtime: RuntimeDep,
     session: WriteSession,
     caller: AnyCaller,
