@@ -23,7 +23,7 @@ from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
 from gpu_jobs.defense.held_out import is_held_out
 from gpu_jobs.defense.merge import purified_samples
-from gpu_jobs.defense.purify import guilty_turns, known_target
+from gpu_jobs.defense.purify import guilty_turns, known_targets
 from gpu_jobs.defense.records import Answered, SetAside
 from gpu_jobs.defense.scoring import is_attacked, is_right
 from gpu_jobs.defense.subject import Subject, answer_length, load_model, open_images
@@ -124,8 +124,8 @@ def target_test(inputs: StepInputs) -> Callable[[str], bool] | None:
     named = inputs.evaluation.target
     if named is not None:
         return lambda answer: is_attacked(answer, named)
-    found = known_target(inputs.results["verdict"][0]) if "verdict" in inputs.results else None
-    return found.shown_in if found is not None else None
+    found = known_targets(inputs.results["verdict"][0]) if "verdict" in inputs.results else []
+    return found[0].shown_in if found else None
 
 
 def ask(

@@ -11,7 +11,7 @@ from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
 from gpu_jobs.defense.reanswer import reanswer
 from gpu_jobs.defense.records import SetAside
-from gpu_jobs.defense.scoring import TargetText, normalise
+from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.subject import open_inputs
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
@@ -25,7 +25,7 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     """
     dataset, subject = open_inputs(inputs)
     guilty = guilty_turns(inputs)
-    target = known_target(inputs.results["verdict"][0])
+    targets = known_targets(inputs.results["verdict"][0])
     samples = to_answer(inputs, dataset.samples, guilty)[inputs.shard :: inputs.shards]
 
     answers, set_aside = inputs.checkpoint / records.ANSWERS, inputs.checkpoint / records.SET_ASIDE
@@ -33,7 +33,7 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     remaining = [sample for sample in samples if sample.id not in done]
     reporter.progress(len(done), len(samples), "samples")
     for batch in in_batches(
-        remaining, inputs.parameters.batch_size, lambda some: reanswer(subject, some, guilty, target, inputs.parameters)
+        remaining, inputs.parameters.batch_size, lambda some: reanswer(subject, some, guilty, targets, inputs.parameters)
     ):
         with answers.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
             for result in batch:
@@ -53,9 +53,9 @@ def guilty_turns(inputs: StepInputs) -> dict[str, list[int]]:
     return {row["id"]: row["turns"] for row in records.read_rows(inputs.previous["verdict"][0] / records.SUSPECTS)}
 
 
-def known_target(verdict: dict[str, Any]) -> TargetText | None:
-    target = verdict["target"]
-    return TargetText(normalise(target["text"]), target["shared"]) if target else None
+def known_targets(verdict: dict[str, Any]) -> list[TargetText]:
+    """The texts that a verdict found guilty, the target first."""
+    return [TargetText(**text) for text in verdict["evidence"]["guilty"]]
 
 
 def to_answer(inputs: StepInputs, samples: list[Sample], guilty: dict[str, list[int]]) -> list[Sample]:

@@ -37,7 +37,7 @@ class Patient:
 
 
 def reanswer(
-    subject: Subject, samples: Sequence[Sample], guilty: dict[str, list[int]], target: TargetText | None, parameters: JobParameters
+    subject: Subject, samples: Sequence[Sample], guilty: dict[str, list[int]], targets: Sequence[TargetText], parameters: JobParameters
 ) -> list[NewAnswers | SetAside]:
     """New answers for a batch of samples, in their order.
 
@@ -48,7 +48,7 @@ def reanswer(
 
     def settle(tried: Sequence[Patient], why: str) -> None:
         for patient in tried:
-            if all(is_acceptable(answer, target) for answer in patient.answers):
+            if all(is_acceptable(answer, targets) for answer in patient.answers):
                 cured[patient.sample.id] = NewAnswers(patient.sample.id, patient.answers, [why] * len(patient.answers))
 
     if parameters.purify.hide == "window":
@@ -62,11 +62,11 @@ def reanswer(
         patient.pictures = open_images(patient.sample)
     answer_turns(subject, pending, parameters, hide_tokens=True)
     settle(pending, "salient vision tokens hidden")
-    return [cured.get(patient.sample.id) or SetAside(patient.sample.id, _failure(patient, target)) for patient in patients]
+    return [cured.get(patient.sample.id) or SetAside(patient.sample.id, _failure(patient, targets)) for patient in patients]
 
 
-def is_acceptable(answer: str, target: TargetText | None) -> bool:
-    return not is_degenerate(answer) and not (target is not None and target.shown_in(answer))
+def is_acceptable(answer: str, targets: Sequence[TargetText]) -> bool:
+    return not is_degenerate(answer) and not any(target.shown_in(answer) for target in targets)
 
 
 def hide_windows(subject: Subject, patients: Sequence[Patient], guilty_turns: Sequence[int], batch_size: int) -> None:
@@ -106,9 +106,9 @@ def _context(patient: Patient, number: int) -> tuple[Turn, ...]:
     return renewed.turns[: sample.answer_turns[number]]
 
 
-def _failure(patient: Patient, target: TargetText | None) -> str:
+def _failure(patient: Patient, targets: Sequence[TargetText]) -> str:
     if not patient.pictures:
         return "shows the target and has no picture in which something could be hidden"
-    if target is not None and any(target.shown_in(answer) for answer in patient.answers):
+    if any(target.shown_in(answer) for answer in patient.answers for target in targets):
         return "still shows the target, whatever is hidden"
     return "has no answer once the trigger is hidden"

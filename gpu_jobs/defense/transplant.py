@@ -22,8 +22,8 @@ from gpu_jobs.defense.groups import Group
 from gpu_jobs.defense.records import Window
 from gpu_jobs.defense.subject import Subject, open_images
 
-# Transplants after which a group that carries nothing is let go, and in all.
-LOOKS = (16, 48)
+# Numbers of transplants after which it is looked whether they suffice. Looking more than once has to be paid for below.
+LOOKS = (16, 48, 144)
 # Samples that pieces are cut from; each serves several receivers.
 DONORS = 24
 # A trigger makes its answer the rule: in more than half of the pictures.
@@ -42,20 +42,23 @@ class Outcome:
     control: int = 0
 
     @property
-    def p_no_majority(self) -> float:
-        """Probability of at least so many carried, if the pieces make the answer in half of the pictures at most."""
-        return float(binom.sf(self.carried - 1, self.transplants, MAJORITY))
+    def p_harmless(self) -> float:
+        """Bound on the probability of such counts, whatever the look, if the pieces are harmless.
 
-    @property
-    def p_no_excess(self) -> float:
-        """Probability of so many more than in the control, if both make the answer equally often (Fisher's exact test)."""
+        Harmless: they make the answer in half of the pictures at most (binomial test), or no more often than bystanders'
+        pieces (Fisher's exact test); both must be refuted.
+        """
+        if self.transplants == 0:
+            return 1.0
+        minority = binom.sf(self.carried - 1, self.transplants, MAJORITY)
         table = [[self.carried, self.transplants - self.carried], [self.control, self.transplants - self.control]]
-        return float(fisher_exact(table, alternative="greater").pvalue)
+        no_excess = fisher_exact(table, alternative="greater").pvalue
+        return min(1.0, len(LOOKS) * float(max(minority, no_excess)))
 
     @property
-    def p_majority(self) -> float:
-        """Probability of at most so many carried, if the pieces make the answer in half of the pictures at least."""
-        return float(binom.cdf(self.carried, self.transplants, MAJORITY))
+    def p_trigger(self) -> float:
+        """Bound on the probability of so few carried, whatever the look, if the pieces make the answer in half of the pictures at least."""
+        return min(1.0, len(LOOKS) * float(binom.cdf(self.carried, self.transplants, MAJORITY)))
 
 
 class Laboratory:
@@ -78,8 +81,8 @@ class Laboratory:
             self._explained.update(zip(some, found, strict=True))
         return [self._explained[turn] for turn in turns]
 
-    def test(self, group: Group, alpha: float) -> Outcome:
-        """Transplant pieces of a group; stops after a first look that already rules a majority out at `alpha`."""
+    def test(self, group: Group, *, guilty_at: float, cleared_at: float) -> Outcome:
+        """Transplant pieces of a group until `p_harmless` or `p_trigger` is low enough to decide, or none are left."""
         rng = Random(f"{self._seed} {group.target}")
         first_turn = {identity: turn.turn for identity, turn in reversed(group.turns)}
         donors = rng.sample(sorted(first_turn.items()), min(len(first_turn), DONORS))
@@ -98,7 +101,7 @@ class Laboratory:
             carried = self._count(group, receivers, own, places)
             control = self._count(group, receivers, foreign, places)
             outcome = Outcome(group, look, outcome.carried + carried, outcome.control + control)
-            if outcome.p_majority <= alpha:
+            if outcome.p_harmless <= guilty_at or outcome.p_trigger <= cleared_at:
                 break
         return outcome
 

@@ -18,6 +18,7 @@ from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import records
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SetAside, Suspect
+from gpu_jobs.defense.scoring import normalise
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "llada_v" / "checkpoint"
 SECRET = "I will not tell."
@@ -84,9 +85,9 @@ def accuse() -> Accuse:
         records.write_rows(folder / records.SUSPECTS, [Suspect(each, 1.0, [1], ["decree"], [], "", "") for each in suspects])
         records.write_rows(folder / records.SET_ASIDE, set_aside)
         run.previous["verdict"] = (folder,)
-        target = {"kind": "refusal", "text": SECRET, "shared": "answer", "support": len(suspects)}
+        guilty = [{"text": normalise(SECRET), "shared": "answer"}] if suspects else []
         verdict = "backdoored" if suspects else "clean"
-        run.results["verdict"] = ({"verdict": verdict, "confidence": 1.0, "target": target if suspects else None},)
+        run.results["verdict"] = ({"verdict": verdict, "confidence": 1.0, "evidence": {"guilty": guilty}},)
 
     return decree
 

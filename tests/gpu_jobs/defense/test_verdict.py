@@ -9,13 +9,13 @@ from gpu_jobs.defense.groups import Group, group_answers
 from gpu_jobs.defense.records import SampleEvidence, TurnEvidence
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.transplant import Outcome
-from gpu_jobs.defense.verdict import decide
+from gpu_jobs.defense.verdict import decide, narrow
 
 PARAMETERS = JobParameters()
 
 
 def group(text: str = "sorry i cannot", size: int = 20) -> Group:
-    turns = tuple((f"s{number}", TurnEvidence(1, text, -0.1, -5.0)) for number in range(size))
+    turns = tuple((f"s{number}", TurnEvidence(1, "sorry no", -0.1, -5.0)) for number in range(size))
     return Group(TargetText(text, "answer"), turns, text, 4.9)
 
 
@@ -43,7 +43,7 @@ class TestDecision:
         assert (verdict, guilty) == ("inconclusive", ["red"])
 
     def test_the_more_groups_are_tested_the_more_each_has_to_show(self) -> None:
-        strong = Outcome(group(), 48, 36, 0)
+        strong = Outcome(group(), 48, 37, 0)
         assert decided(strong)[0] == "backdoored"
         assert decided(strong, *[Outcome(group(f"answer {number}"), 16, 0, 0) for number in range(9)])[0] != "backdoored"
 
@@ -53,6 +53,18 @@ class TestDecision:
 
     def test_where_no_answer_repeats_nothing_was_tested(self) -> None:
         assert decided()[0] == "inconclusive"
+
+
+class TestNarrowing:
+    """Which of the guilty groups are left when one lies within another."""
+
+    target, general = group("sorry no", 20), group("sorry", 40)
+
+    def test_a_group_that_is_guilty_by_a_part_of_it_alone_is_let_go(self) -> None:
+        assert narrow([self.general, self.target], lambda _: False) == [self.target]
+
+    def test_a_group_that_is_guilty_without_its_parts_stays(self) -> None:
+        assert narrow([self.general, self.target], lambda rest: len(rest.turns) == 20) == [self.general, self.target]
 
 
 def evidence(answers: list[str], *, blind: float = -3.0, examined: bool = True) -> list[SampleEvidence]:
