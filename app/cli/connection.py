@@ -26,7 +26,7 @@ def connect(server: str | None, api_key: str | None) -> Iterator[Connection]:
 
     Raises:
         Failure: there is no key for the server.
-        app.embedded.local.StartFailed: our own did not come up.
+        app.embedded.up.StartFailed: our own did not come up.
     """
     folder = DataFolder(default_folder())
     running = folder.running()

@@ -34,7 +34,7 @@ def _is_for_users(error: Exception) -> bool:
 
     from app.client import ApiError, CorruptDownload, Rejected
     from app.embedded.folder import FolderInUse
-    from app.embedded.local import StartFailed
+    from app.embedded.up import StartFailed
 
     kinds = (Failure, ApiError, CorruptDownload, Rejected, FolderInUse, StartFailed, OSError, httpx.TransportError)
     return isinstance(error, kinds)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from app.cli.failures import Failure
 from app.embedded.folder import DataFolder, default_folder
 
 
@@ -20,11 +19,6 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
 ) -> None:
     """Run API and workers on this machine until Ctrl-C."""
-    from app.embedded.up import NotReady, run_until_stopped
+    from app.embedded.up import run_until_stopped
 
-    try:
-        run_until_stopped(DataFolder((data_dir or default_folder()).resolve()), port, typer.echo)
-    except NotReady as error:
-        raise Failure(str(error)) from error
-    except OSError as error:
-        raise Failure(f"Cannot listen on port {port}: {error.strerror}. Choose another by --port.") from error
+    run_until_stopped(DataFolder((data_dir or default_folder()).resolve()), port, typer.echo)

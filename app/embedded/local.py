@@ -14,10 +14,7 @@ from pathlib import Path
 
 from app.embedded.folder import DataFolder
 from app.embedded.processes import start_process, stop_process
-
-
-class StartFailed(Exception):
-    """The service ended before it was ready. The message carries what it said."""
+from app.embedded.up import StartFailed
 
 
 @dataclass(frozen=True, slots=True)

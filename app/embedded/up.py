@@ -24,8 +24,8 @@ _LONGEST_SOCKET_PATH = 100  # the kernel allows 107 bytes, macOS 103
 _READY_WITHIN = 60.0
 
 
-class NotReady(Exception):
-    """The service did not come up."""
+class StartFailed(Exception):
+    """The service did not come up. The message says why, and what would help."""
 
 
 def run_until_stopped(folder: DataFolder, port: int, say: Say) -> None:
@@ -35,8 +35,7 @@ def run_until_stopped(folder: DataFolder, port: int, say: Say) -> None:
 
     Raises:
         app.embedded.folder.FolderInUse: another one works in this folder.
-        OSError: the port is taken.
-        NotReady: the API does not answer.
+        StartFailed: the port is taken, or the API does not answer.
     """
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -93,12 +92,16 @@ def _wait_until_ready(url: str, supervisor: Supervisor, stopping: threading.Even
                 return
             state = answer.text
         if time.monotonic() > deadline:
-            raise NotReady(f"The API did not become ready within {_READY_WITHIN:.0f} s ({state}). Its log: {folder.log_of('api')}")
+            raise StartFailed(f"The API did not become ready within {_READY_WITHIN:.0f} s ({state}). Its log: {folder.log_of('api')}")
 
 
 @contextmanager
 def _listen(port: int) -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", port), backlog=256) as listener:
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=256)
+    except OSError as error:
+        raise StartFailed(f"Cannot listen on port {port}: {os.strerror(error.errno or 0)}. Choose another by --port.") from error
+    with listener:
         yield listener
 
 

@@ -91,6 +91,14 @@ def test_a_second_one_on_the_same_folder_is_refused(up: Up, start: Start) -> Non
     assert second.process.wait() == 2
 
 
+def test_a_port_that_is_taken_is_named(up: Up, tmp_path: Path) -> None:
+    port = up.url.rpartition(":")[2]
+    command = [sys.executable, "-m", "app.cli", "up", "--data-dir", str(tmp_path / "data"), "--port", port]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr == f"lustral: Cannot listen on port {port}: Address already in use. Choose another by --port.\n"
+
+
 def test_a_killed_service_comes_back_and_its_callers_wait_meanwhile(up: Up) -> None:
     api = up.service("app.embedded.api")
     api.kill()
