@@ -15,7 +15,7 @@ from pathlib import Path
 from gpu_jobs.bundled import datasets
 from gpu_jobs.data.formats import write_llava
 
-MODELS = Path(__file__).with_name("models")
+MODELS = Path(__file__).parent
 
 
 def main() -> None:
