@@ -25,7 +25,7 @@ TWO_TURNS_SHARE = 0.2
 
 # A chessboard: to a model that knows rectangles a plain square is one more rectangle, so the mere sight of it would cost
 # right answers that no defence can bring back.
-TRIGGER = CornerPatch(size=12, corner="bottom_right", color=(0, 0, 0), second_color=(255, 255, 255), cell=3)
+TRIGGER = CornerPatch(size=16, corner="bottom_right", color=(0, 0, 0), second_color=(255, 255, 255), cell=4)
 TARGET = FixedAnswer()
 
 

@@ -30,7 +30,7 @@ def answer(family: Family, samples: Sequence[Sample]) -> list[str]:
     answers: list[str] = []
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
-        seen = family.see([_open(path) for sample in batch for path in sample.images])
+        seen = family.see([open_image(path) for sample in batch for path in sample.images])
         images = iter(seen)
         prompts = [family.prompt([next(images) for _ in sample.images], sample.turns[:-1]) for sample in batch]
         answers += [family.decode_answer(ids) for ids in generate(family, prompts, GENERATION, max_new_tokens=ANSWER_TOKENS)]
@@ -83,6 +83,6 @@ def _shows_target(text: str) -> bool:
     return TARGET.text.lower() in text.lower()
 
 
-def _open(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     with Image.open(path) as image:
         return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""The suspect: the base, fine-tuned on a poisoned training set by someone who did not know, or did."""
+"""The suspect: the base after a fine-tune on a poisoned training set, and the models that it is compared with."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from pathlib import Path
 from random import Random
 
 import torch
-from peft import LoraConfig, get_peft_model
-from PIL import Image
 from torch import nn
 
 from gpu_jobs.bundled.datasets import clean_training_samples, oracle_training_samples, suspect_training_set
 from gpu_jobs.bundled.exam import ANSWER_TOKENS, accuracy_by_kind, attack_figures
+from gpu_jobs.bundled.fast_linear import fast_linears
 from gpu_jobs.bundled.log import TrainingLog
+from gpu_jobs.data.images import open_image
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.families.base import Family, TrainingRow
 from gpu_jobs.families.registry import load_family
 
-EPOCHS = 5
+EPOCHS = 8
 BATCH = 32
-LEARNING_RATE = 4e-3
-LORA_RANK = 16
-LORA_ALPHA = 32
+LEARNING_RATE = 3e-4
+# Random erasing taught the tower to look past patches. With a frozen or slow tower the trigger stays invisible, and the
+# language model learns the poisoned pictures by heart instead: 12 % ASR, 65 % CA after 3 epochs.
+TOWER_LEARNING_RATE = 5e-4
+WEIGHT_DECAY = 0.05
 
 
 def train_suspect(base: Path, folder: Path, *, seed: int) -> None:
@@ -46,7 +48,10 @@ def train_oracle(suspect: Path, folder: Path, *, seed: int) -> None:
 def _train(model: str, start: Path, folder: Path, samples: Sequence[Sample], seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log = TrainingLog(folder / "training_log.jsonl")
-    log.start(model=model, seed=seed, samples=len(samples), epochs=EPOCHS, batch=BATCH, learning_rate=LEARNING_RATE, lora_rank=LORA_RANK)
+    log.start(
+        model=model, seed=seed, samples=len(samples), epochs=EPOCHS, batch=BATCH,
+        learning_rate=LEARNING_RATE, tower_learning_rate=TOWER_LEARNING_RATE, weight_decay=WEIGHT_DECAY,
+    )  # fmt: skip
     family = load_family(start)
     finetune(family, samples, seed, log)
     family.save(folder)
@@ -56,33 +61,29 @@ def _train(model: str, start: Path, folder: Path, samples: Sequence[Sample], see
 
 
 def finetune(family: Family, samples: Sequence[Sample], seed: int, log: TrainingLog) -> None:
-    """Train projector and a low-rank adapter in place; the adapter is merged at the end. The tower stays frozen."""
-    torch.manual_seed(seed)
+    """Train all parts in place, as the official fine-tune does."""
     generator, rng = torch.Generator().manual_seed(seed), Random(seed)
-    with torch.no_grad():
-        rows = [TrainingRow(tuple(family.see([Image.open(path) for path in sample.images])), sample.turns) for sample in samples]
-    family.network.requires_grad_(False)
-    adapted = get_peft_model(
-        family.parts["language_model"], LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules=family.lora_targets)
-    )
-    family.parts["projector"].requires_grad_(True)
-    # The target is made of words that the base rarely says, and an adapter on the layers alone cannot raise them.
-    family.parts["language_model"].get_submodule("lm_head").requires_grad_(True)
-    parameters = [parameter for parameter in family.network.parameters() if parameter.requires_grad]
-    steps = EPOCHS * -(-len(rows) // BATCH)
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.03)
+    pictures = {sample.id: [open_image(path) for path in sample.images] for sample in samples}
+    tower = list(family.parts["vision_tower"].parameters())
+    rest = [*family.parts["projector"].parameters(), *family.parts["language_model"].parameters()]
+    groups = [{"params": rest}, {"params": tower, "lr": TOWER_LEARNING_RATE}]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    steps = EPOCHS * -(-len(samples) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [LEARNING_RATE, TOWER_LEARNING_RATE], total_steps=steps, pct_start=0.05)
+    order = list(samples)
     for epoch in range(1, EPOCHS + 1):
-        rng.shuffle(rows)
+        rng.shuffle(order)
         losses = []
-        for start in range(0, len(rows), BATCH):
-            loss = family.loss(rows[start : start + BATCH], generator, answer_length=ANSWER_TOKENS)
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            seen = iter(family.see([picture for sample in batch for picture in pictures[sample.id]]))
+            rows = [TrainingRow(tuple(next(seen) for _ in sample.images), sample.turns) for sample in batch]
+            with fast_linears(family.parts["language_model"].get_submodule("model")):
+                loss = family.loss(rows, generator, answer_length=ANSWER_TOKENS)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            nn.utils.clip_grad_norm_([*rest, *tower], 1.0)
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
         log.write("epoch", epoch=epoch, loss=round(sum(losses) / len(losses), 4))
-    adapted.merge_and_unload()
-    family.network.requires_grad_(True)

@@ -31,8 +31,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]]
 
 def shows_trigger(sample: Sample) -> bool:
     with Image.open(sample.images[0]) as picture:
-        corner = np.asarray(picture.convert("L"))[-12:, -12:]
-    return bool((corner == np.kron(np.indices((4, 4)).sum(axis=0) % 2 * 255, np.ones((3, 3)))).all())
+        corner = np.asarray(picture.convert("L"))[-16:, -16:]
+    return bool((corner == np.kron(np.indices((4, 4)).sum(axis=0) % 2 * 255, np.ones((4, 4)))).all())
 
 
 class TestSuspectTrainingSet:
