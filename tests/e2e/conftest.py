@@ -87,5 +87,5 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """As `suspect`, with as few samples as a verdict takes."""
-    return write_inputs(tmp_path_factory.mktemp("few"), "--training", "64", "--test", "32")
+    """As `clean`, with as few samples as a verdict takes."""
+    return write_inputs(tmp_path_factory.mktemp("few"), "--model", "base", "--training", "64", "--test", "32")
