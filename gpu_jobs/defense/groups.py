@@ -29,12 +29,21 @@ class Group:
     spelling: str
     surprise: float
 
+    @property
+    def owed(self) -> float:
+        """What the shared words owe to the pictures, over all turns: surprise, taken as spread evenly over an answer's words."""
+        shared = len(self.target.text.split())
+        return sum(
+            max(turn.plain - turn.blind, 0.0) * min(1.0, shared / max(len(normalise(turn.given).split()), 1)) for _, turn in self.turns
+        )
+
 
 def group_answers(evidence: Sequence[SampleEvidence]) -> list[Group]:
     """Every group of at least `MIN_TURNS` examined turns, the one that owes most to the pictures first.
 
     That order is no evidence, it only decides what is tested: an answer that a trigger forces is certain with the picture
-    and absurd without it, but so is an honest answer that takes looking.
+    and absurd without it, but so is an honest answer that takes looking. Surprise alone would hide a target that is taught
+    often: a model that was tuned on 15 % refusals finds them likely without a picture too.
     """
     turns = [(sample.id, turn) for sample in evidence if sample.examined for turn in sample.turns]
     members: dict[TargetText, list[tuple[str, TurnEvidence]]] = defaultdict(list)
@@ -46,7 +55,7 @@ def group_answers(evidence: Sequence[SampleEvidence]) -> list[Group]:
         for target, some in members.items()
         if len(some) >= MIN_TURNS
     ]
-    return sorted(_without_redundant(groups), key=lambda group: -group.surprise)
+    return sorted(_without_redundant(groups), key=lambda group: -group.owed)
 
 
 def _shared_texts(answer: str) -> list[TargetText]:
