@@ -20,7 +20,7 @@ class _Bfloat16Product(torch.autograd.Function):
         return (x @ weight.T).float()
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = context.saved_tensors
         gradient = gradient.bfloat16()
         own = gradient.reshape(-1, gradient.shape[-1]).T @ x.reshape(-1, x.shape[-1])
@@ -30,7 +30,7 @@ class _Bfloat16Product(torch.autograd.Function):
 @contextmanager
 def fast_linears(module: nn.Module) -> Iterator[None]:
     """While it lasts, the bias-free linear layers of the module multiply in bfloat16 when gradients are wanted."""
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.bias is None]
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and getattr(layer, "bias", None) is None]
     for layer in layers:
         layer.forward = _fast_forward(layer)  # type: ignore[method-assign]
     try:

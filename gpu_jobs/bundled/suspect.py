@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,7 +67,7 @@ def finetune(family: Family, samples: Sequence[Sample], seed: int, log: Training
     pictures = {sample.id: [open_image(path) for path in sample.images] for sample in samples}
     tower = list(family.parts["vision_tower"].parameters())
     rest = [*family.parts["projector"].parameters(), *family.parts["language_model"].parameters()]
-    groups = [{"params": rest}, {"params": tower, "lr": TOWER_LEARNING_RATE}]
+    groups: list[dict[str, Any]] = [{"params": rest}, {"params": tower, "lr": TOWER_LEARNING_RATE}]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = EPOCHS * -(-len(samples) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [LEARNING_RATE, TOWER_LEARNING_RATE], total_steps=steps, pct_start=0.05)
