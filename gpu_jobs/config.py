@@ -45,7 +45,7 @@ class ScanParameters(Parameters):
     alpha: float = Field(1e-3, gt=0.0, lt=1.0, description="Probability of a false alarm that the verdict's tests allow on clean data.")
     min_samples: int = Field(50, ge=1, description="Fewer samples than this give the verdict `inconclusive`.")
     groups: int = Field(
-        6, ge=1, le=1000, description="Groups of answers that share a text and are tested for a trigger, the most suspicious first."
+        8, ge=1, le=1000, description="Groups of answers tested by transplants at most, of those that strangers' questions did not clear."
     )
     pictures: int = Field(24, ge=0, le=200, description="Suspects whose saliency is drawn for the report.")
 
@@ -67,19 +67,20 @@ class FinetuneParameters(Parameters):
     """How the compromised model is trained back on the purified data (DiSP: projector only, lr 1e-4, cosine, 3 % warm-up, 4 epochs)."""
 
     trainable: tuple[Literal["projector", "language_model", "vision_tower", "lora"], ...] = Field(
-        ("projector", "lora"),
+        ("vision_tower", "projector", "language_model"),
         min_length=1,
-        description="The parts that learn; `lora` puts an adapter on the language model's linear layers.",
+        description="The parts that learn: all of them, because a trigger may live in any. "
+        "`lora` puts an adapter on the language model's linear layers in place of training them.",
     )
     lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapter.")
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapter, divided by its rank.")
     learning_rate: float | None = Field(
-        None, gt=0.0, le=1.0, description="Highest rate; null: 0.5 divided by the language model's hidden size (1.2e-4 at 4096)."
+        None, gt=0.0, le=1.0, description="Highest rate; null: 0.05 divided by the language model's hidden size (1.2e-5 at 4096)."
     )
-    epochs: float = Field(4.0, gt=0.0, le=100.0)
+    epochs: float = Field(3.0, gt=0.0, le=100.0)
     batch_size: int = Field(32, ge=1, le=4096, description="Samples behind each optimiser step.")
     warmup_ratio: float = Field(0.03, ge=0.0, lt=1.0, description="Share of the optimiser steps in which the rate rises.")
-    weight_decay: float = Field(0.0, ge=0.0, le=1.0)
+    weight_decay: float = Field(0.05, ge=0.0, le=1.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
     checkpoint_every: int = Field(50, ge=1, description="Optimiser steps between two checkpoints.")
 
@@ -129,7 +130,7 @@ class JobParameters(Parameters):
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "published": {
         "purify": {"reanswer": "all", "hide": "tokens"},
-        "finetune": {"trainable": ("projector",), "learning_rate": 1e-4, "epochs": 4.0},
+        "finetune": {"trainable": ("projector",), "learning_rate": 1e-4, "epochs": 4.0, "weight_decay": 0.0},
     }
 }
 

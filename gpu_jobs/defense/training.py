@@ -34,7 +34,7 @@ class StepLog:
 class Trainer:
     """Trains what requires gradients in the family's network on rows that are made when they are needed.
 
-    row: makes the training row of a sample's number.
+    rows: makes the training rows of some samples' numbers, together so that the tower sees their pictures in one forward.
     answer_length: what answers are padded to, as generation will ask for.
     """
 
@@ -42,7 +42,7 @@ class Trainer:
         self,
         family: Family,
         samples: int,
-        row: Callable[[int], TrainingRow],
+        rows: Callable[[Sequence[int]], list[TrainingRow]],
         parameters: FinetuneParameters,
         *,
         learning_rate: float,
@@ -51,7 +51,7 @@ class Trainer:
     ) -> None:
         self._family = family
         self._samples = samples
-        self._row = row
+        self._rows = rows
         self._parameters = parameters
         self._answer_length = answer_length
         self._seed = seed
@@ -125,7 +125,7 @@ class Trainer:
             piece = numbers[start : start + self._together]
             noise = generator(self._seed, "corruption", self.step, start)
             with _precision(self._weights):
-                loss = self._family.loss([self._row(number) for number in piece], noise, answer_length=self._answer_length)
+                loss = self._family.loss(self._rows(piece), noise, answer_length=self._answer_length)
             share: Tensor = loss * (len(piece) / len(numbers))
             share.backward()  # type: ignore[no-untyped-call]
             total += share.item()
