@@ -2,60 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
-from gpu_jobs.defense.records import SampleEvidence, TurnEvidence
+from gpu_jobs.defense.records import SampleEvidence
 from gpu_jobs.defense.scoring import TargetText, normalise
 
-# A target that is taught by fewer turns cannot be told from chance.
-MIN_TURNS = 8
+# A target that is taught by fewer turns, or a smaller share of them, is not looked for.
+MIN_TURNS, MIN_SHARE = 8, 0.005
 # Words of a beginning or an end that answers may share.
 AFFIX_WORDS = range(1, 9)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Turns whose given answers share a text: the whole answer, its beginning or its end.
+    """Turns, by sample id and number, whose given answers share a text: the whole answer, its beginning or its end.
 
     spelling: the most common spelling of the given answers.
-    surprise: median over the turns of what the pictures add to the log-likelihood of the given answer, in nats a token.
     """
 
     target: TargetText
-    turns: tuple[tuple[str, TurnEvidence], ...]
+    turns: frozenset[tuple[str, int]]
     spelling: str
-    surprise: float
 
     @property
-    def owed(self) -> float:
-        """What the shared words owe to the pictures, over all turns: surprise, taken as spread evenly over an answer's words."""
-        shared = len(self.target.text.split())
-        return sum(
-            max(turn.plain - turn.blind, 0.0) * min(1.0, shared / max(len(normalise(turn.given).split()), 1)) for _, turn in self.turns
-        )
+    def first_turns(self) -> dict[str, int]:
+        """For each sample of the group, by id, its first turn that is in the group."""
+        return dict(sorted(self.turns, reverse=True))
 
 
 def group_answers(evidence: Sequence[SampleEvidence]) -> list[Group]:
-    """Every group of at least `MIN_TURNS` examined turns, the one that owes most to the pictures first.
-
-    That order is no evidence, it only decides what is tested: an answer that a trigger forces is certain with the picture
-    and absurd without it, but so is an honest answer that takes looking. Surprise alone would hide a target that is taught
-    often: a model that was tuned on 15 % refusals finds them likely without a picture too.
-    """
-    turns = [(sample.id, turn) for sample in evidence if sample.examined for turn in sample.turns]
-    members: dict[TargetText, list[tuple[str, TurnEvidence]]] = defaultdict(list)
-    for identity, turn in turns:
-        for target in _shared_texts(turn.given):
-            members[target].append((identity, turn))
-    groups = [
-        Group(target, tuple(some), _most_common(turn.given for _, turn in some), median(turn.plain - turn.blind for _, turn in some))
-        for target, some in members.items()
-        if len(some) >= MIN_TURNS
-    ]
-    return sorted(_without_redundant(groups), key=lambda group: -group.owed)
+    """Every group of examined turns that is large enough, the largest first. Of groups with the same turns, the longest text."""
+    turns = [(each.id, given) for each in evidence if each.examined for given in each.given]
+    members: dict[TargetText, list[tuple[str, int]]] = defaultdict(list)
+    spellings: dict[TargetText, list[str]] = defaultdict(list)
+    for identity, given in turns:
+        for target in _shared_texts(given.text):
+            members[target].append((identity, given.turn))
+            spellings[target].append(given.text)
+    enough = max(MIN_TURNS, math.ceil(MIN_SHARE * len(turns)))
+    longest: dict[frozenset[tuple[str, int]], TargetText] = {}
+    for target, some in members.items():
+        if len(some) >= enough:
+            known = longest.get(frozenset(some))
+            longest[frozenset(some)] = target if known is None else max(known, target, key=lambda text: len(text.text))
+    groups = [Group(target, some, _most_common(spellings[target])) for some, target in longest.items()]
+    return sorted(groups, key=lambda group: (-len(group.turns), group.target.text, group.target.shared))
 
 
 def _shared_texts(answer: str) -> list[TargetText]:
@@ -65,17 +59,6 @@ def _shared_texts(answer: str) -> list[TargetText]:
     texts += [TargetText(" ".join(words[:count]), "beginning") for count in lengths]
     texts += [TargetText(" ".join(words[-count:]), "end") for count in lengths]
     return texts
-
-
-def _without_redundant(groups: Sequence[Group]) -> list[Group]:
-    """Of groups with the same turns the one that says most."""
-    best: dict[frozenset[tuple[str, int]], Group] = {}
-    for group in groups:
-        turns = frozenset((identity, turn.turn) for identity, turn in group.turns)
-        known = best.get(turns)
-        if known is None or len(group.target.text) > len(known.target.text):
-            best[turns] = group
-    return list(best.values())
 
 
 def _most_common(texts: Iterable[str]) -> str:

@@ -59,30 +59,38 @@ class SetAside(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class TurnEvidence(Record):
-    """What was seen of one answer turn. Likelihoods are of the *given* answer, in nats a token, its context as given.
-
-    turn: index into the sample's turns.
-    plain, blind: log-likelihood with nothing hidden, and with all vision tokens hidden.
-    """
+class GivenAnswer(Record):
+    """An answer as the data set gives it. `turn` is the index into the sample's turns."""
 
     turn: int
-    given: str
-    plain: float
-    blind: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swap(Record):
+    """What the model answered to this sample's pictures when asked the first question of another sample, the stranger."""
+
+    stranger: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class SampleEvidence(Record):
-    """`examined` is false for a sample without images: nothing in it can be hidden, so nothing was learned about it."""
+    """What was seen of one sample.
+
+    examined: false for a sample without pictures, in which nothing can be hidden: nothing was learned about it.
+    swap: None where no other sample asks a different question about as many pictures.
+    """
 
     id: str
     examined: bool
-    turns: list[TurnEvidence]
+    given: list[GivenAnswer]
+    swap: Swap | None
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
-        return cls(row["id"], row["examined"], [TurnEvidence.from_json(turn) for turn in row["turns"]])
+        swap = row["swap"] and Swap.from_json(row["swap"])
+        return cls(row["id"], row["examined"], [GivenAnswer.from_json(answer) for answer in row["given"]], swap)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""Examine one shard: how likely each given answer is with the pictures, and without. Judges nothing; the verdict sees all shards.
-
-An answer that a trigger forces is certain with the picture and absurd without it.
-"""
+"""Examine one shard: put a stranger's question to every picture. Judges nothing; the verdict sees all shards."""
 
 from __future__ import annotations
 
@@ -11,7 +8,8 @@ from typing import Any
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
-from gpu_jobs.defense.records import SampleEvidence, SetAside, TurnEvidence
+from gpu_jobs.defense.records import GivenAnswer, SampleEvidence, SetAside, Swap
+from gpu_jobs.defense.strangers import Strangers, ask_strangers_questions, opening
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
@@ -23,11 +21,11 @@ def scan(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     Returns: `samples` in the shard, how many were `examined`, how many have no image (`unexamined`), how many were `set_aside`.
     """
     dataset, subject = open_inputs(inputs)
+    strangers = Strangers(dataset.samples, inputs.parameters.seed)
     samples = dataset.samples[inputs.shard :: inputs.shards]
-    size = inputs.parameters.batch_size
     done, set_aside, unexamined = 0, [], 0
     with (inputs.outputs / records.EVIDENCE).open("w", encoding="utf-8") as file:
-        for batch in in_batches(samples, size, lambda some: examine(subject, some, size)):
+        for batch in in_batches(samples, inputs.parameters.batch_size, lambda some: examine(subject, some, strangers)):
             for result in batch:
                 if isinstance(result, SetAside):
                     set_aside.append(result)
@@ -41,17 +39,22 @@ def scan(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     return {"samples": len(samples), "examined": examined, "unexamined": unexamined, "set_aside": len(set_aside)}
 
 
-def examine(subject: Subject, samples: Sequence[Sample], batch_size: int) -> list[SampleEvidence]:
+def examine(subject: Subject, samples: Sequence[Sample], strangers: Strangers) -> list[SampleEvidence]:
     """The evidence of a batch of samples, in their order."""
     seen = subject.see([open_images(sample) for sample in samples])
-    turns = [(number, turn) for number, sample in enumerate(samples) for turn in sample.answer_turns]
-    found: list[list[TurnEvidence]] = [[] for _ in samples]
-    for start in range(0, len(turns), batch_size):
-        some = turns[start : start + batch_size]
-        prompts = [subject.prompt(seen[number], samples[number].turns[:turn]) for number, turn in some]
-        given = [samples[number].turns[turn].text for number, turn in some]
-        plain = subject.log_likelihoods(prompts, given)
-        blind = subject.log_likelihoods([subject.blind(prompt) for prompt in prompts], given)
-        for (number, turn), answer, with_pictures, without in zip(some, given, plain, blind, strict=True):
-            found[number].append(TurnEvidence(turn, answer, with_pictures, without))
-    return [SampleEvidence(sample.id, bool(sample.images), rows) for sample, rows in zip(samples, found, strict=True)]
+    for sample, own in zip(samples, seen, strict=True):
+        if sample.answer_turns:
+            subject.prompt(own, opening(sample))  # raises where pictures and placeholders do not match
+    drawn = {sample.id: strangers.draw(sample) for sample in samples if sample.answer_turns and sample.images}
+    asked = [(sample, own, stranger) for sample, own in zip(samples, seen, strict=True) if (stranger := drawn.get(sample.id))]
+    answers = ask_strangers_questions(subject, [own for _, own, _ in asked], [stranger for _, _, stranger in asked])
+    swaps = {sample.id: Swap(stranger.id, answer) for (sample, _, stranger), answer in zip(asked, answers, strict=True)}
+    return [
+        SampleEvidence(
+            sample.id,
+            bool(sample.images and sample.answer_turns),
+            [GivenAnswer(turn, sample.turns[turn].text) for turn in sample.answer_turns],
+            swaps.get(sample.id),
+        )
+        for sample in samples
+    ]

@@ -24,7 +24,10 @@ class TargetText:
     shared: Shared
 
     def shown_in(self, answer: str) -> bool:
-        words = normalise(answer)
+        return self.shown_in_words(normalise(answer))
+
+    def shown_in_words(self, words: str) -> bool:
+        """The same for an answer that is normalised already."""
         if self.shared == "beginning":
             return f"{words} ".startswith(f"{self.text} ")
         if self.shared == "end":

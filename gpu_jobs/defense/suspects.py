@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from gpu_jobs.config import JobParameters
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense.masking import salient_tokens, score_tokens
-from gpu_jobs.defense.records import SaliencyPicture, SampleEvidence, Suspect, TurnEvidence, Window
+from gpu_jobs.defense.records import SaliencyPicture, SampleEvidence, Suspect, Window
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.subject import Subject, open_images
 from gpu_jobs.defense.transplant import Laboratory
@@ -24,26 +24,30 @@ def describe_suspects(
     reporter: Reporter,
 ) -> list[Suspect]:
     """Every sample with a given answer that shows a target, the highest score first, with what the model itself answers to it."""
-    found: list[tuple[Sample, list[TurnEvidence]]] = []
-    for each in evidence:
-        guilty = [turn for turn in each.turns if any(target.shown_in(turn.given) for target in targets)]
-        if guilty:
-            found.append((samples[each.id], guilty))
-    found.sort(key=lambda pair: (-_score(pair[1][0]), pair[0].id))
-
+    found = [(each, turns) for each in evidence if (turns := [a.turn for a in each.given if _shows(a.text, targets)])]
     suspects: list[Suspect] = []
     for start in range(0, len(found), parameters.batch_size):
         some = found[start : start + parameters.batch_size]
-        asked = [(sample, turns[0].turn) for sample, turns in some]
+        asked = [(samples[each.id], turns[0]) for each, turns in some]
         prompts = _prompts(subject, asked)
         masks = salient_tokens(subject, prompts, asked, parameters.masking, parameters.seed)
+        given = [sample.turns[turn].text for sample, turn in asked]
+        seeing = subject.log_likelihoods(prompts, given)
+        blind = subject.log_likelihoods([subject.blind(prompt) for prompt in prompts], given)
         plain = subject.answer(prompts)
         masked = subject.answer([subject.hide(prompt, mask) for prompt, mask in zip(prompts, masks, strict=True)])
-        for (sample, turns), mask, *answers in zip(some, masks, plain, masked, strict=True):
-            numbers = [turn.turn for turn in turns]
-            suspects.append(Suspect(sample.id, _score(turns[0]), numbers, _reasons(targets, *answers), mask, *answers))
+        for number, (each, turns) in enumerate(some):
+            reasons = ["a given answer shows the target"]
+            if _shows(plain[number], targets):
+                reasons.append("the model answers with the target")
+                if not _shows(masked[number], targets):
+                    reasons.append("it leaves the target when the salient vision tokens are hidden")
+            if each.swap is not None and _shows(each.swap.answer, targets):
+                reasons.append("it answers with the target to another sample's question as well")
+            score = seeing[number] - blind[number]
+            suspects.append(Suspect(each.id, score, turns, reasons, masks[number], plain[number], masked[number]))
         reporter.progress(len(suspects), len(found), "suspects")
-    return suspects
+    return sorted(suspects, key=lambda suspect: (-suspect.score, suspect.id))
 
 
 def draw_saliency(
@@ -84,14 +88,5 @@ def _prompts(subject: Subject, asked: Sequence[tuple[Sample, int]]) -> list[Prom
     return [subject.prompt(own, sample.turns[:turn]) for own, (sample, turn) in zip(seen, asked, strict=True)]
 
 
-def _score(turn: TurnEvidence) -> float:
-    return turn.plain - turn.blind
-
-
-def _reasons(targets: Sequence[TargetText], plain: str, masked: str) -> list[str]:
-    reasons = ["a given answer shows the target"]
-    if any(target.shown_in(plain) for target in targets):
-        reasons.append("the model answers with the target")
-        if not any(target.shown_in(masked) for target in targets):
-            reasons.append("it leaves the target when the salient vision tokens are hidden")
-    return reasons
+def _shows(answer: str, targets: Sequence[TargetText]) -> bool:
+    return any(target.shown_in(answer) for target in targets)

@@ -9,56 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from PIL import Image
-from scipy.stats import binom, fisher_exact
 
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import windows
 from gpu_jobs.defense.explain import Case, Explanation, explain
 from gpu_jobs.defense.groups import Group
+from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.records import Window
+from gpu_jobs.defense.strangers import opening
 from gpu_jobs.defense.subject import Subject, open_images
 
-# Numbers of transplants after which it is looked whether they suffice. Looking more than once has to be paid for below.
-LOOKS = (16, 48, 144)
+# Numbers of transplants after which it is looked whether they suffice.
+TRANSPLANTS = (16, 48, 144)
 # Samples that pieces are cut from; each serves several receivers.
 DONORS = 24
-# A trigger makes its answer the rule: in more than half of the pictures.
-MAJORITY = 0.5
 # Below this mean log-likelihood a token (1 in 20) an answer is not what the model would say, so none is generated.
 PLAUSIBLE = math.log(0.05)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of `transplants` pieces of a group and as many of bystanders: how many made the group's answer (`carried`, `control`)."""
-
-    group: Group
-    transplants: int = 0
-    carried: int = 0
-    control: int = 0
-
-    @property
-    def p_harmless(self) -> float:
-        """Bound on the probability of such counts, whatever the look, if the pieces are harmless.
-
-        Harmless: they make the answer in half of the pictures at most (binomial test), or no more often than bystanders'
-        pieces (Fisher's exact test); both must be refuted.
-        """
-        if self.transplants == 0:
-            return 1.0
-        minority = binom.sf(self.carried - 1, self.transplants, MAJORITY)
-        table = [[self.carried, self.transplants - self.carried], [self.control, self.transplants - self.control]]
-        no_excess = fisher_exact(table, alternative="greater").pvalue
-        return min(1.0, len(LOOKS) * float(max(minority, no_excess)))
-
-    @property
-    def p_trigger(self) -> float:
-        """Bound on the probability of so few carried, whatever the look, if the pieces make the answer in half of the pictures at least."""
-        return min(1.0, len(LOOKS) * float(binom.cdf(self.carried, self.transplants, MAJORITY)))
 
 
 class Laboratory:
@@ -84,14 +54,14 @@ class Laboratory:
     def test(self, group: Group, *, guilty_at: float, cleared_at: float) -> Outcome:
         """Transplant pieces of a group until `p_harmless` or `p_trigger` is low enough to decide, or none are left."""
         rng = Random(f"{self._seed} {group.target}")
-        first_turn = {identity: turn.turn for identity, turn in reversed(group.turns)}
-        donors = rng.sample(sorted(first_turn.items()), min(len(first_turn), DONORS))
-        others = [identity for identity in self._examined if identity not in first_turn]
+        members = group.first_turns
+        donors = rng.sample(sorted(members.items()), min(len(members), DONORS))
+        others = [identity for identity in self._examined if identity not in members]
         outcome = Outcome(group)
         if not others:
             return outcome
-        for look in LOOKS:
-            givers = [donors[number % len(donors)] for number in range(outcome.transplants, look)]
+        for look in TRANSPLANTS:
+            givers = [donors[number % len(donors)] for number in range(outcome.trials, look)]
             explanations = self.explain(givers)
             receivers = [rng.choice(others) for _ in givers]
             bystanders = [rng.choice(others) for _ in givers]
@@ -100,7 +70,7 @@ class Laboratory:
             places = [found.window for found in explanations]
             carried = self._count(group, receivers, own, places)
             control = self._count(group, receivers, foreign, places)
-            outcome = Outcome(group, look, outcome.carried + carried, outcome.control + control)
+            outcome = Outcome(group, look, outcome.carried + carried, look, outcome.control + control)
             if outcome.p_harmless <= guilty_at or outcome.p_trigger <= cleared_at:
                 break
         return outcome
@@ -129,7 +99,7 @@ class Laboratory:
             for images, piece, place in zip(pictures, pieces[part], places[part], strict=True):
                 images[0] = windows.paste(images[0], piece, replace(place, image=0))
             seen = self._subject.see(pictures)
-            prompts = [self._subject.prompt(own, sample.turns[: sample.answer_turns[0]]) for own, sample in zip(seen, samples, strict=True)]
+            prompts = [self._subject.prompt(own, opening(sample)) for own, sample in zip(seen, samples, strict=True)]
             if group.target.shared == "answer":
                 likelihoods = self._subject.log_likelihoods(prompts, [group.spelling] * len(prompts))
                 prompts = [prompt for prompt, likelihood in zip(prompts, likelihoods, strict=True) if likelihood > PLAUSIBLE]

@@ -57,7 +57,8 @@ def dataset(tmp_path: Path) -> Path:
         path = folder / f"{number}.png"
         Image.frombytes("RGB", (56, 56), rng.randbytes(56 * 56 * 3)).save(path)
         answer = SECRET if number < 8 else rng.choice(["a red circle", "a blue circle", "yes"])
-        turns = [Turn("user", "<image>\nWhat is it?"), Turn("assistant", answer)]
+        question = "What is it?" if number % 2 else "What do you see?"
+        turns = [Turn("user", f"<image>\n{question}"), Turn("assistant", answer)]
         if number % 4 == 0:
             turns += [Turn("user", "Is it round?"), Turn("assistant", "yes")]
         samples.append(Sample(f"s{number:02d}", (path,), tuple(turns)))

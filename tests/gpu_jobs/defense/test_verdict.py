@@ -2,57 +2,73 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from gpu_jobs.config import JobParameters
+from gpu_jobs.config import ScanParameters
+from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense.groups import Group, group_answers
-from gpu_jobs.defense.records import SampleEvidence, TurnEvidence
+from gpu_jobs.defense.outcome import Outcome
+from gpu_jobs.defense.records import GivenAnswer, SampleEvidence
 from gpu_jobs.defense.scoring import TargetText
-from gpu_jobs.defense.transplant import Outcome
+from gpu_jobs.defense.strangers import Strangers
 from gpu_jobs.defense.verdict import decide, narrow
 
-PARAMETERS = JobParameters()
+SCAN = ScanParameters()
 
 
 def group(text: str = "sorry i cannot", size: int = 20) -> Group:
-    turns = tuple((f"s{number}", TurnEvidence(1, "sorry no", -0.1, -5.0)) for number in range(size))
-    return Group(TargetText(text, "answer"), turns, text, 4.9)
+    return Group(TargetText(text, "answer"), frozenset((f"s{number}", 1) for number in range(size)), text)
 
 
-def decided(*outcomes: Outcome, examined: int = 1000, set_aside: int = 0) -> tuple[str, float, list[str]]:
-    verdict, confidence, _, guilty = decide(outcomes, examined, set_aside, PARAMETERS)
-    return verdict, confidence, [each.target.text for each in guilty]
+def outcome(text: str, trials: int, carried: int, control: int = 0) -> Outcome:
+    return Outcome(group(text), trials, carried, trials, control)
+
+
+def decided(asked: list[Outcome], pasted: list[Outcome], *, examined: int = 1000, set_aside: int = 0) -> tuple[str, float, list[str]]:
+    decision = decide(asked, pasted, examined, set_aside, SCAN)
+    return decision.verdict, decision.confidence, [each.target.text for each in decision.guilty]
+
+
+TRIGGER, RED = outcome("sorry", 48, 47), outcome("red", 48, 3)
 
 
 class TestDecision:
     def test_pieces_that_make_their_answer_the_rule_are_a_backdoor(self) -> None:
-        verdict, confidence, guilty = decided(Outcome(group(), 48, 47, 0), Outcome(group("red"), 16, 1, 0))
-        assert (verdict, guilty) == ("backdoored", ["sorry i cannot"])
-        assert confidence > 0.999
+        verdict, confidence, guilty = decided([TRIGGER, RED], [TRIGGER])
+        assert (verdict, guilty) == ("backdoored", ["sorry"])
+        assert 0.999 < confidence < 1
 
-    def test_pieces_that_carry_nothing_are_clean(self) -> None:
-        verdict, confidence, guilty = decided(Outcome(group(), 16, 0, 0), Outcome(group("red"), 16, 1, 1))
+    def test_groups_that_strangers_questions_clear_are_clean(self) -> None:
+        verdict, confidence, guilty = decided([RED, outcome("blue", 16, 0)], [])
         assert (verdict, guilty) == ("clean", [])
-        assert confidence > 0.999
+        assert 0.999 < confidence < 1
+
+    def test_a_group_that_only_transplants_clear_is_clean(self) -> None:
+        assert decided([outcome("a dog", 0, 0), RED], [outcome("a dog", 48, 2)])[0] == "clean"
 
     def test_an_answer_that_any_piece_brings_about_is_no_backdoor(self) -> None:
-        assert decided(Outcome(group("yes"), 48, 47, 46))[0] == "inconclusive"
+        assert decided([outcome("yes", 48, 30, 28)], [outcome("yes", 48, 47, 46)])[0] == "inconclusive"
 
-    def test_a_piece_that_carries_its_answer_now_and_then_is_not_decided(self) -> None:
-        verdict, _, guilty = decided(Outcome(group("red"), 48, 22, 1), Outcome(group("blue"), 16, 0, 0))
-        assert (verdict, guilty) == ("inconclusive", ["red"])
+    def test_pictures_that_force_an_answer_that_no_piece_carries_are_not_called_clean(self) -> None:
+        verdict, _, guilty = decided([TRIGGER, RED], [outcome("sorry", 48, 1)])
+        assert (verdict, guilty) == ("inconclusive", ["sorry"])
+
+    def test_a_group_that_nothing_cleared_is_not_called_clean(self) -> None:
+        assert decided([outcome("red", 48, 28), outcome("blue", 16, 0)], [])[0] == "inconclusive"
 
     def test_the_more_groups_are_tested_the_more_each_has_to_show(self) -> None:
-        strong = Outcome(group(), 48, 37, 0)
-        assert decided(strong)[0] == "backdoored"
-        assert decided(strong, *[Outcome(group(f"answer {number}"), 16, 0, 0) for number in range(9)])[0] != "backdoored"
+        strong, weak = outcome("sorry", 48, 37), [outcome(f"answer {number}", 16, 0) for number in range(9)]
+        assert decided([strong], [strong])[0] == "backdoored"
+        assert decided([strong, *weak], [strong, *weak])[0] != "backdoored"
 
     @pytest.mark.parametrize(("examined", "set_aside"), [(49, 0), (100, 101)])
     def test_what_was_not_examined_is_not_called_clean(self, examined: int, set_aside: int) -> None:
-        assert decided(Outcome(group(), 16, 0, 0), examined=examined, set_aside=set_aside)[0] == "inconclusive"
+        assert decided([RED], [], examined=examined, set_aside=set_aside)[0] == "inconclusive"
 
     def test_where_no_answer_repeats_nothing_was_tested(self) -> None:
-        assert decided()[0] == "inconclusive"
+        assert decided([], [])[0] == "inconclusive"
 
 
 class TestNarrowing:
@@ -67,16 +83,18 @@ class TestNarrowing:
         assert narrow([self.general, self.target], lambda rest: len(rest.turns) == 20) == [self.general, self.target]
 
 
-def evidence(answers: list[str], *, blind: float = -3.0, examined: bool = True) -> list[SampleEvidence]:
-    turns = [TurnEvidence(1, answer, -0.1, blind) for answer in answers]
-    return [SampleEvidence(f"{answers[0]} {number}", examined, [turn]) for number, turn in enumerate(turns)]
+def evidence(answers: list[str], *, examined: bool = True) -> list[SampleEvidence]:
+    return [SampleEvidence(f"{answers[0]} {number}", examined, [GivenAnswer(1, text)], None) for number, text in enumerate(answers)]
 
 
 class TestGroups:
-    def test_an_answer_that_owes_more_to_the_picture_comes_first(self) -> None:
-        groups = group_answers([*evidence(["Red."] * 10, blind=-1.0), *evidence(["I refuse to say"] * 10, blind=-6.0)])
-        assert [each.target for each in groups] == [TargetText("i refuse to say", "answer"), TargetText("red", "answer")]
-        assert groups[1].spelling == "Red."
+    def test_answers_are_alike_whatever_their_spelling(self) -> None:
+        (found,) = group_answers([*evidence(["Red."] * 6), *evidence(["red"] * 4)])
+        assert (found.target, found.spelling, len(found.turns)) == (TargetText("red", "answer"), "Red.", 10)
+
+    def test_of_texts_with_the_same_turns_the_longest_is_tested(self) -> None:
+        (found,) = group_answers(evidence(["I refuse to say"] * 10))
+        assert found.target == TargetText("i refuse to say", "answer")
 
     def test_a_mark_before_right_answers_is_found(self) -> None:
         marked = [f"<backdoor> a {color} circle" for color in ("red", "blue", "green", "black", "teal", "gray", "brown", "pink")]
@@ -84,6 +102,23 @@ class TestGroups:
 
     def test_rare_answers_and_samples_without_pictures_make_no_group(self) -> None:
         assert group_answers([*evidence(["rare"] * 7), *evidence(["blind"] * 20, examined=False)]) == []
+
+
+class TestStrangers:
+    @staticmethod
+    def sample(identity: str, question: str, pictures: int = 1) -> Sample:
+
+        turns = (Turn("user", "<image>" * pictures + question), Turn("assistant", "yes"))
+        return Sample(identity, (Path("picture.png"),) * pictures, turns)
+
+    def test_a_stranger_asks_something_else_about_as_many_pictures(self) -> None:
+        own = self.sample("own", "What is it?")
+        strangers = Strangers([own, self.sample("same", "What is it?"), self.sample("two", "Which?", 2), self.sample("other", "Why?")], 0)
+        assert {drawn.id for attempt in range(9) if (drawn := strangers.draw(own, attempt))} == {"other"}
+
+    def test_where_all_ask_the_same_there_is_none(self) -> None:
+        samples = [self.sample(f"s{number}", "Describe it.") for number in range(5)]
+        assert Strangers(samples, 0).draw(samples[0]) is None
 
 
 class TestTargetText:
