@@ -173,11 +173,11 @@ def _rows(
     def rows(numbers: Sequence[int]) -> list[TrainingRow]:
         some = [samples[number] for number in numbers]
         unseen = [sample for sample in some if train_tower or sample.id not in features]
-        images = [open_images(sample) for sample in unseen]
-        seen = iter(subject.family.see([image for own in images for image in own])) if train_tower else iter(())
-        looked = [tuple(next(seen) for _ in own) for own in images] if train_tower else [tuple(own) for own in subject.see(images)]
-        new = dict(zip((sample.id for sample in unseen), looked, strict=True))
-        return [TrainingRow(new[sample.id] if sample.id in new else features[sample.id], sample.turns) for sample in some]
+        pictures = [open_images(sample) for sample in unseen]
+        with torch.set_grad_enabled(train_tower):
+            seen = iter(subject.family.see([image for images in pictures for image in images]))
+        fresh = {sample.id: tuple(next(seen) for _ in sample.images) for sample in unseen}
+        return [TrainingRow(fresh[s.id] if s.id in fresh else features[s.id], s.turns) for s in some]
 
     return rows
 

@@ -45,7 +45,8 @@ def defended(tmp_path: Path) -> StepInputs:
     verdict = _folder(tmp_path / "verdict")
     window = records.Window(0, 0.75, 0.75, 1.0, 1.0)
     records.write_rows(
-        verdict / records.SUSPECTS, [records.Suspect("poisoned", 4.2, ["one region forces the answer"], [window], REFUSAL, "a circle", [1])]
+        verdict / records.SUSPECTS,
+        [records.Suspect("poisoned", 4.2, [1], ["the model answers with the target"], [12, 15], REFUSAL, "a circle")],
     )
     tokens = [records.Window(0, x / 4, y / 4, (x + 1) / 4, (y + 1) / 4) for y in range(4) for x in range(4)]
     scores, hidden = [float(number) for number in range(16)], [number > 11 for number in range(16)]
