@@ -189,7 +189,7 @@ class TestFinetune:
         assert all("mm_projector" in name for name in changed)
 
     def test_the_adapter_is_merged_and_handed_out(self, start: Any) -> None:
-        run = start("run")
+        run = start("run", finetune={**start("x").parameters.finetune.model_dump(), "trainable": ("projector", "lora")})
         run.run("finetune")
         assert (run.previous["finetune"][0] / records.ADAPTER / "adapter_model.safetensors").exists()
         assert any("q_proj" in name for name in changed_tensors(run))
