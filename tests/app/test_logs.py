@@ -39,6 +39,8 @@ class TestLogs:
             ("cannot reach postgresql+psycopg://lustral:hunter2@db/lustral", "hunter2"),
             ("cannot reach redis://:hunter2@broker:6379/0", "hunter2"),
         ],
+        # Names that are the same in every worker of the test run: a key is random.
+        ids=["API key", "webhook secret", "link to a part", "link to S3", "database password", "broker password"],
     )
     def test_hide_secrets_in_any_text(self, capsys: pytest.CaptureFixture[str], text: str, secret: str) -> None:
         configure_logs()
