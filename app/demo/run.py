@@ -61,7 +61,7 @@ def _collect(lustral: Lustral, job: dict[str, Any], out: Path) -> Path:
 
 
 def _say(text: str) -> None:
-    console.print(f"[bold cyan]•[/] {text}", highlight=False)
+    console.print(f"[bold cyan]•[/] {text}", highlight=False, soft_wrap=True)
 
 
 def _shown(path: Path) -> Path:
