@@ -37,7 +37,7 @@ def render_page(report: dict[str, Any], cards: Sequence[Card], trigger: Path | N
         target=result.get("target"),
         suspects=result.get("suspects"),
         trigger=trigger and pictures.to_data_url(trigger.read_bytes()),
-        evidence=[(_words(name), _value(value)) for name, value in (report["evidence"] or {}).items()],
+        evidence=_evidence(report["evidence"]),
         cards=[_card(card) for card in cards],
         counts=[(_words(name), value) for name, value in result.get("samples", {}).items()],
         set_aside=report["set_aside"],
@@ -74,6 +74,24 @@ def _measures(result: dict[str, Any]) -> dict[str, str] | None:
     return {"how": how, "chart": charts.draw_before_after([(name, before.get(key), after.get(key)) for name, key in _MEASURES])}
 
 
+def _evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The reason in words, the tests as rows of a table, and whatever numbers stand beside them."""
+    if not evidence:
+        return None
+    tests = [
+        {**test, "asked": _trials(test.get("strangers_questions")), "pasted": _trials(test.get("transplants"))}
+        for test in evidence.get("tests", ())
+    ]
+    numbers = [(_words(name), f"{value:g}") for name, value in evidence.items() if isinstance(value, (int, float))]
+    return {"reason": evidence.get("reason", "no reason was recorded"), "tests": tests, "numbers": numbers}
+
+
+def _trials(trials: dict[str, Any] | None) -> str:
+    if not trials:
+        return "not needed"
+    return f"{trials['carried']} of {trials['trials']}, others {trials['control']} of {trials['control_trials']} (p = {trials['p_harmless']:.2g})"
+
+
 def _card(card: Card) -> dict[str, Any]:
     shown = overlay = None
     if card.images:
@@ -104,9 +122,3 @@ def _words(name: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -69,7 +69,19 @@ def defended(tmp_path: Path) -> StepInputs:
             "confidence": 0.999,
             "suspects": {"count": 1, "fraction": 0.5},
             "target": {"kind": "refusal", "text": REFUSAL, "support": 1},
-            "evidence": {"transplanted_to_target": 0.98},
+            "evidence": {
+                "reason": "a piece of the picture makes one answer the rule",
+                "examined": 2,
+                "tests": [
+                    {
+                        "text": REFUSAL,
+                        "shared": "answer",
+                        "turns": 1,
+                        "strangers_questions": {"trials": 9, "carried": 8, "control_trials": 70, "control": 0, "p_harmless": 1e-9},
+                        "transplants": None,
+                    }
+                ],
+            },
         },
         "merge": {"samples": 3, "kept": 1, "reanswered": 1, "changed": 1, "set_aside": 1},
         "finetune": {"changed": True, "adapter": False},
@@ -130,6 +142,12 @@ class TestPublish:
 
 
 class TestPage:
+    def test_the_evidence_is_a_table_of_trials(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        page = (defended.outputs / "report.html").read_text()
+        assert "8 of 9, others 0 of 70 (p = 1e-09)" in page
+        assert "not needed" in page
+
     def test_the_page_stands_alone_and_escapes_what_the_model_said(self, defended: StepInputs) -> None:
         publish(defended, SilentReporter())
         page = (defended.outputs / "report.html").read_text()
