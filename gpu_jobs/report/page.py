@@ -89,7 +89,8 @@ def _evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
 def _trials(trials: dict[str, Any] | None) -> str:
     if not trials:
         return "not needed"
-    return f"{trials['carried']} of {trials['trials']}, others {trials['control']} of {trials['control_trials']} (p = {trials['p_harmless']:.2g})"
+    own, others = f"{trials['carried']} of {trials['trials']}", f"{trials['control']} of {trials['control_trials']}"
+    return f"{own}, others {others} (p = {trials['p_harmless']:.2g})"
 
 
 def _card(card: Card) -> dict[str, Any]:
