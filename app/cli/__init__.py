@@ -6,6 +6,7 @@ import typer
 
 from app.cli import defense, demo, jobs, keys, operate, up, webhooks
 from app.cli.failures import report_failures
+from app.cli.signals import end_in_order
 
 cli = typer.Typer(
     help="Find a planted backdoor in a multimodal diffusion language model, prove it, and purify the weights.",
@@ -20,5 +21,6 @@ for name, group in (("jobs", jobs.cli), ("keys", keys.cli), ("webhooks", webhook
 
 
 def main() -> None:
+    end_in_order()
     with report_failures():
         cli()

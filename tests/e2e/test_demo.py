@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 
-def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_no_process_behind(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "app.cli", "demo", "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as demo:
         assert demo.stdout is not None
@@ -19,8 +21,8 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
                 break
         family = [psutil.Process(demo.pid), *psutil.Process(demo.pid).children(recursive=True)]
         assert len(family) > 5
-        demo.send_signal(signal.SIGINT)
+        demo.send_signal(how)
         demo.stdout.read()
-        assert demo.wait(timeout=60) == 130
+        assert demo.wait(timeout=60) == 128 + how
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
