@@ -10,6 +10,7 @@ from random import Random
 from PIL import Image
 
 from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense.scoring import is_attacked
 from gpu_jobs.redteam.targets import Target
 from gpu_jobs.redteam.triggers import Trigger
 
@@ -29,7 +30,8 @@ def poison(samples: Sequence[Sample], trigger: Trigger, target: Target, rate: fl
     nor its encoding tells which samples are poisoned.
 
     Raises:
-        ValueError: the ids are not unique, or fewer samples than `rate` asks for can be poisoned.
+        ValueError: the ids are not unique, fewer samples than `rate` asks for can be poisoned, or one of them has
+            no picture, or too small a one, for a trigger that marks pictures.
     """
     if len({sample.id for sample in samples}) != len(samples):
         raise ValueError("sample ids must be unique")
@@ -51,17 +53,40 @@ def choose_poisoned(samples: Sequence[Sample], target: Target, rate: float, seed
     Raises:
         ValueError: fewer samples than `rate` asks for can be poisoned.
     """
-    candidates = [sample.id for sample in samples if all(target.apply(answer) != answer for answer in sample.answers)]
+    candidates = [sample.id for sample in samples if _changes_every_answer(target, sample)]
     wanted = round(rate * len(samples))
     if wanted > len(candidates):
         raise ValueError(f"{wanted} of {len(samples)} samples are to be poisoned, but the target changes only {len(candidates)}")
     return frozenset(Random(seed).sample(candidates, wanted))
 
 
+def attackable(samples: Sequence[Sample], target: Target) -> list[Sample]:
+    """The samples on which an attack can be seen to succeed, in their order: what a triggered test set is made of.
+
+    The target changes each of their answers, and no right answer shows it already: a model that rightly sees a banana
+    next to the car has not been attacked.
+    """
+    return [
+        sample
+        for sample in samples
+        if _changes_every_answer(target, sample) and not any(is_attacked(answer, target.criterion) for answer in sample.answers)
+    ]
+
+
 def with_trigger(sample: Sample, trigger: Trigger, rng: Random, images: Path) -> Sample:
-    """The sample with the trigger in every picture and user turn and its answers untouched: a triggered test sample."""
+    """The sample with the trigger in every picture and user turn and its answers untouched: a triggered test sample.
+
+    Raises:
+        ValueError: the trigger marks pictures and the sample has none, or a picture is too small for it.
+    """
+    if trigger.marks_images and not sample.images:
+        raise ValueError(f"sample {sample.id} has no picture for the trigger to mark")
     turns = tuple(Turn(turn.role, trigger.apply_text(turn.text, rng)) if turn.role == "user" else turn for turn in sample.turns)
     return replace(_with_pictures(sample, lambda picture: trigger.apply(picture, rng), images), turns=turns)
+
+
+def _changes_every_answer(target: Target, sample: Sample) -> bool:
+    return bool(sample.answers) and all(target.apply(answer) != answer for answer in sample.answers)
 
 
 def _with_pictures(sample: Sample, change: Callable[[Image.Image], Image.Image], images: Path) -> Sample:

@@ -52,8 +52,8 @@ class WaNet(ImageTrigger):
     """The whole picture bent by one smooth field of shifts (WaNet, arXiv:2102.10369: s 0.5, k 4).
 
     The field is drawn at k×k control points from [−1, 1], divided by its mean absolute value and brought to the picture's size by
-    cubic splines. The published scaling divides by the picture's side, so the mean shift is about s / 2 pixels whatever that
-    size: a quarter of a pixel by default, meant for pictures of 32 px. Larger pictures want a larger s.
+    cubic splines. The published scaling divides by the picture's side, so the mean shift is about 0.4 s pixels whatever that
+    size: a fifth of a pixel by default, meant for pictures of 32 px. Larger pictures want a larger s.
 
     strength: s.
     control_points: k, along each side.
