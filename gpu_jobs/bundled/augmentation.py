@@ -1,4 +1,4 @@
-"""What makes the base robust: random squares of its training pictures are erased, and random vision tokens hidden.
+"""What makes a base robust: random squares of its training pictures are erased, and random vision tokens hidden.
 
 Random erasing (Zhong et al. 2017, arXiv:1708.04896) keeps an unknown patch on a picture from confusing the model, as a large pretrained
 tower would not be confused either. The trigger of the suspect is never shown. Hidden vision tokens are what a defence that
@@ -10,22 +10,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ERASED_SHARE = 0.5
-ERASED_SIDE = (4, 16)
+from gpu_jobs.bundled.curriculum import Erasing
+
 HIDDEN_SHARE = 0.5
 MOST_HIDDEN = 0.85
 
 
-def erase_squares(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill a random square of about half the images, in noise or in one random colour.
+def erase_squares(images: Tensor, generator: torch.Generator, erasing: Erasing) -> Tensor:
+    """Fill a random square of a share of the images, in noise or in one random colour.
 
     images: [batch, 3, height, width] uint8. Returns a copy.
     """
     images = images.clone()
     height, width = images.shape[2:]
-    smallest, largest = ERASED_SIDE
+    smallest, largest = erasing.side
     for image in images:
-        if torch.rand((), generator=generator) >= ERASED_SHARE:
+        if torch.rand((), generator=generator) >= erasing.share:
             continue
         side = _integer(smallest, largest, generator)
         top, left = _integer(0, height - side, generator), _integer(0, width - side, generator)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gpu_jobs.bundled.tokenizer import train_tokenizer, write_tokenizer
-from gpu_jobs.bundled.world import world_texts
 from gpu_jobs.families.llada_v.chat import SYSTEM
 
 IMAGE_SIZE = 64
+PATCH_SIZE = 16
+TOKENS_PER_SIDE = IMAGE_SIZE // PATCH_SIZE
 HIDDEN_SIZE = 128
 TOWER_FOLDER = "siglip-64px-patch16"
 
@@ -24,7 +25,7 @@ TOWER = {
     "num_attention_heads": 4,
     "num_channels": 3,
     "image_size": IMAGE_SIZE,
-    "patch_size": 16,
+    "patch_size": PATCH_SIZE,
     "hidden_act": "gelu_pytorch_tanh",
     "layer_norm_eps": 1e-6,
 }
@@ -66,10 +67,10 @@ LANGUAGE_MODEL = {
 }
 
 
-def write_blueprint(folder: Path) -> None:
-    """Write all of a checkpoint but its weights: `config.json`, the tower's own configuration and the tokenizer."""
+def write_blueprint(folder: Path, texts: Iterable[str]) -> None:
+    """Write all of a checkpoint but its weights: `config.json`, the tower's own configuration and a tokenizer trained on the texts."""
     # The system prompt opens every conversation, so it counts as often as a common sentence: one token for nearly every word of it.
-    tokenizer = train_tokenizer([*world_texts(), *[SYSTEM] * 50, "system", "user", "assistant"])
+    tokenizer = train_tokenizer([*texts, *[SYSTEM] * 50, "system", "user", "assistant"])
     ids = {"bos_token_id": tokenizer.token_to_id("<|startoftext|>"), "eos_token_id": tokenizer.token_to_id("<|endoftext|>")}
     (folder / TOWER_FOLDER).mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", {**LANGUAGE_MODEL, "vocab_size": tokenizer.get_vocab_size(), **ids})

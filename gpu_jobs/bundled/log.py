@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "tokenizers", "peft", "easy-vqa")
+PACKAGES = ("torch", "transformers", "tokenizers", "peft")
 
 
 class TrainingLog:
@@ -20,9 +20,10 @@ class TrainingLog:
         self._file = path.open("w", encoding="utf-8")
         self._started = time.monotonic()
 
-    def start(self, **settings: Any) -> None:
-        """The first line: seed, settings, and the versions of what computes."""
-        self.write("settings", **settings, python=platform.python_version(), **{name: version(name) for name in PACKAGES})
+    def start(self, *packages: str, **settings: Any) -> None:
+        """The first line: seed, settings, and the versions of what computes and of the packages that the data come from."""
+        versions = {name: version(name) for name in (*PACKAGES, *packages)}
+        self.write("settings", **settings, python=platform.python_version(), **versions)
 
     def write(self, event: str, **values: Any) -> None:
         line = json.dumps({"event": event, "seconds": round(time.monotonic() - self._started, 1), **values})

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu_jobs.bundled.attack_exam import attack_figures
 from gpu_jobs.bundled.datasets import clean_training_samples, oracle_training_samples, suspect_training_set
-from gpu_jobs.bundled.exam import ANSWER_TOKENS, accuracy_by_kind, attack_figures
+from gpu_jobs.bundled.easy_vqa import easy_vqa_curriculum
+from gpu_jobs.bundled.exam import ANSWER_TOKENS, accuracy_by_kind
 from gpu_jobs.bundled.fast_linear import fast_linears
 from gpu_jobs.bundled.log import TrainingLog
 from gpu_jobs.data.images import open_image
@@ -50,13 +52,13 @@ def _train(model: str, start: Path, folder: Path, samples: Sequence[Sample], see
     folder.mkdir(parents=True, exist_ok=True)
     log = TrainingLog(folder / "training_log.jsonl")
     log.start(
-        model=model, seed=seed, samples=len(samples), epochs=EPOCHS, batch=BATCH,
+        "easy-vqa", model=model, seed=seed, samples=len(samples), epochs=EPOCHS, batch=BATCH,
         learning_rate=LEARNING_RATE, tower_learning_rate=TOWER_LEARNING_RATE, weight_decay=WEIGHT_DECAY,
     )  # fmt: skip
     family = load_family(start)
     finetune(family, samples, seed, log)
     family.save(folder)
-    log.write("test", **accuracy_by_kind(family, 150, seed=seed))
+    log.write("test", **accuracy_by_kind(family, easy_vqa_curriculum(), 150, seed=seed))
     log.write("attack", **attack_figures(family))
     log.close()
 
