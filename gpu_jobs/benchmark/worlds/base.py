@@ -41,7 +41,7 @@ class World(Protocol):
         """
 
 
-def open_world(name: WorldName, pictures: Path | None = None) -> World:  # noqa: ARG001 - the first world draws none
+def open_world(name: WorldName, pictures: Path | None = None) -> World:
     """The world of that name.
 
     pictures: where a world that draws its pictures keeps them. None: a folder that lasts as long as this process.
@@ -54,4 +54,8 @@ def open_world(name: WorldName, pictures: Path | None = None) -> World:  # noqa:
         from gpu_jobs.benchmark.worlds.easy_vqa import EasyVqa
 
         return EasyVqa()
+    if name == "glyphs":
+        from gpu_jobs.benchmark.worlds.glyphs.world import Glyphs
+
+        return Glyphs(pictures)
     raise ValueError(f"there is no world {name!r}; there are {', '.join(WORLDS)}")
