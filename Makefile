@@ -14,13 +14,16 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format hooks clean
+.PHONY: help demo bench test lint format hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(STAMPS)/demo ## The whole defence on the bundled suspect model; results in demo-out/
 	@exec $(BIN)/lustral demo --out demo-out
+
+bench: $(STAMPS)/demo ## The defence on three known models, some minutes; results in bench-out/
+	@exec $(BIN)/lustral bench defense --out bench-out/smoke.jsonl --work bench-out/work $(BENCH_ARGS)
 
 test: $(STAMPS)/test ## Every test, against real servers that it starts and stops itself
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -35,7 +38,7 @@ hooks: $(STAMPS)/lint ## Run the linters before every commit
 	@$(BIN)/pre-commit install
 
 clean: ## Remove the virtual environment, caches and results
-	rm -rf $(VENV) demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-out bench-out bench-work build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Each set of extras is installed once, and again when the dependencies change.
 EXTRAS_demo := demo

@@ -15,7 +15,7 @@ from gpu_jobs.benchmark.store import Store, digest, folder_digest, read_json, wr
 
 MODEL, ATTACK = "model", "attack.json"
 # To be raised where a change of the code that trains should give other models.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def inject(base: Path, out: Path, samples: Sequence[Sample], exam: Exam, injecti
             seed=seed * recipe.rounds + len(log),  # another order and other corruptions in every round
         )
         family.network.train()
-        with fast_linears(family.parts["language_model"]):
+        with fast_linears(family.parts["language_model"].get_submodule("model")):  # the head stays exact
             losses = [step.loss for step in trainer.run()]
         family.network.eval()
         figures = exam.sit(answering(subject))
