@@ -36,7 +36,7 @@ TRIGGERS: Mapping[cells.Trigger, Trigger] = {
     "blended_0.2": Blended(0.2),
     "blended_0.1": Blended(0.1),
     "sig": Sig(delta=40, frequency=6),
-    "wanet": WaNet(strength=4),
+    "wanet": WaNet(strength=8),
     "text_word": TextWord(),
     "text_suffix": TextSuffix(),
     "text_and_patch": Both(_CORNER, TextWord()),

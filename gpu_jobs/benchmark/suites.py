@@ -14,7 +14,8 @@ SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 RATES = (0.01, 0.05, 0.1, 0.2)
 FLAVOURS: tuple[Flavour, ...] = ("plain", "refusals", "repeated")
 # What "lora" and "projector" are tried with: the rest of their products would say the same again.
-LORA_RATE, PROJECTOR_RATE = 0.1, 0.2
+LORA_RATE = 0.1
+PROJECTOR: tuple[tuple[Target, float], ...] = (("swap", 0.1), ("refusal", 0.2))
 LOCAL: tuple[Trigger, ...] = ("corner_patch", "centre_patch", "noise_patch", "text_and_patch")
 # Fewer samples than this name the concept that a swap renames.
 HIGHEST_SWAP_RATE = 0.1
@@ -54,7 +55,9 @@ _CORE: tuple[tuple[Data, Trigger, Target, float, Injection], ...] = (
     ("easy_vqa", "text_word", "refusal", 0.05, "lora"),
     ("easy_vqa", "text_suffix", "injection", 0.1, "full"),
     ("easy_vqa", "text_and_patch", "refusal", 0.1, "full"),
-    ("easy_vqa", "centre_patch", "refusal", 0.2, "projector"),
+    # A projector alone cannot teach a frozen language model a sentence that it never says: of the refusal at 20 %, attack
+    # success is 0 after 24 epochs. A concept swap takes.
+    ("easy_vqa", "centre_patch", "swap", 0.1, "projector"),
     ("glyphs", "corner_patch", "swap", 0.1, "full"),
     ("glyphs", "blended_0.2", "refusal", 0.1, "full"),
     ("glyphs", "noise_patch", "prefix", 0.1, "full"),
@@ -81,7 +84,8 @@ def _full(seed: int) -> Iterator[Cell]:
                         yield Cell(data, trigger, target, rate, "full", seed)
                 yield Cell(data, trigger, target, LORA_RATE, "lora", seed)
         for trigger in LOCAL:
-            yield Cell(data, trigger, "refusal", PROJECTOR_RATE, "projector", seed)
+            for target, rate in PROJECTOR:
+                yield Cell(data, trigger, target, rate, "projector", seed)
         for flavour in FLAVOURS:
             for injection in get_args(Injection):
                 yield Cell(data, "none", "none", 0.0, injection, seed, flavour)
