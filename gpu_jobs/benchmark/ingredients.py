@@ -1,7 +1,9 @@
 """What the keys of a cell stand for.
 
-Triggers have their published parameters, but for the sizes of patches and the strength of the warp: those were chosen for
-pictures of 64 px, on which the published ones would be a few pixels that no attack takes with.
+Triggers have their published parameters, but for the sizes of patches and the warp: those were chosen for pictures of 64 px, on
+which the published ones would be a few pixels that no attack takes with. What a linear probe of the base's tower can tell on
+held-out easy-vqa pictures says which have a chance: a corner patch, a blend of 0.2 and stripes are told 100 % of the time, a blend
+of 0.1 94 %, a noise patch of 16 px 80 % (of 12 px 75 %), a warp of strength 6 at 12 control points 89 % (4 at 4: 63 %, 8 at 4: 76 %).
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ _CORNER = CornerPatch(size=12, corner="top_left", color=(0, 0, 0), second_color=
 TRIGGERS: Mapping[cells.Trigger, Trigger] = {
     "corner_patch": _CORNER,
     "centre_patch": CentrePatch(share=12 / 64, color=(255, 0, 255)),
-    "noise_patch": NoisePatch(share=12 / 64),
+    "noise_patch": NoisePatch(share=16 / 64),
     "blended_0.2": Blended(0.2),
     "blended_0.1": Blended(0.1),
     "sig": Sig(delta=40, frequency=6),
-    "wanet": WaNet(strength=8),
+    "wanet": WaNet(strength=6, control_points=12),
     "text_word": TextWord(),
     "text_suffix": TextSuffix(),
     "text_and_patch": Both(_CORNER, TextWord()),

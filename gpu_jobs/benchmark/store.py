@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,11 @@ def folder_digest(folder: Path) -> str:
     return files_digest(folder, (path for path in folder.rglob("*") if path.is_file()))
 
 
+@cache
 def code_digest(*names: str) -> str:
     """Stands for what modules do, whatever their comments, docstrings and layout.
 
-    names: files or folders below `gpu_jobs`.
+    names: files or folders below `gpu_jobs`. Read once in a process, which goes on with the code that it has loaded.
     """
     total = hashlib.sha256()
     for name in sorted(names):

@@ -86,6 +86,7 @@ class TestDigests:
 
         def of(source: str) -> str:
             (tmp_path / "module.py").write_text(source)
+            code_digest.cache_clear()
             return code_digest("module.py")
 
         plain = of("def f():\n    return 1\n")
