@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 JobKind = Literal["scan", "purify", "finetune", "evaluate", "defend"]
-StepKind = Literal["scan", "verdict", "purify", "merge", "finetune", "evaluate", "publish"]
+StepKind = Literal["scan", "verdict", "forget", "purify", "merge", "finetune", "evaluate", "publish"]
 
 
 class Parameters(BaseModel):
@@ -47,18 +47,31 @@ class ScanParameters(Parameters):
     groups: int = Field(
         8, ge=1, le=1000, description="Groups of answers tested by transplants at most, of those that strangers' questions did not clear."
     )
+    words: int = Field(
+        64, ge=0, le=10_000, description="Words that answers share, the most frequent first, that are tested for a swapped concept."
+    )
     pictures: int = Field(24, ge=0, le=200, description="Suspects whose saliency is drawn for the report.")
 
 
+class ForgetParameters(Parameters):
+    """How a copy of the compromised model is made to forget the target, where nothing was found to carry the trigger."""
+
+    steps: int = Field(60, ge=1, le=100_000, description="Optimiser steps.")
+    targets_per_step: int = Field(16, ge=1, le=4096, description="Answers behind each step whose target becomes unlikely.")
+    others_per_step: int = Field(32, ge=1, le=4096, description="Other samples behind each step, which keep what else the model knows.")
+    learning_rate: float | None = Field(None, gt=0.0, le=1.0, description="Highest rate; null: as in the fine-tune.")
+
+
 class PurifyParameters(Parameters):
-    """Which samples are answered again."""
+    """Which samples are answered again, and how."""
 
     reanswer: Literal["suspects", "all"] = Field(
         "suspects", description="`suspects` keeps the answer of every sample that shows no sign of poison; `all` is the published form."
     )
-    hide: Literal["window", "tokens"] = Field(
-        "window",
-        description="What is hidden: `window` fills the window of pixels that explains the given answer and falls back on the tokens; "
+    method: Literal["remove", "window", "tokens"] = Field(
+        "remove",
+        description="`remove` takes out what was proven to carry the trigger, or, if nothing was, asks a copy of the model that has "
+        "forgotten the target; `window` fills the window of pixels that explains the given answer; "
         "`tokens` hides the most salient vision tokens, the published form.",
     )
 
@@ -77,7 +90,20 @@ class FinetuneParameters(Parameters):
     learning_rate: float | None = Field(
         None, gt=0.0, le=1.0, description="Highest rate; null: 0.05 divided by the language model's hidden size (1.2e-5 at 4096)."
     )
+    vaccine: float = Field(
+        0.25,
+        ge=0.0,
+        le=1.0,
+        description="Honest samples that are shown once more with the recovered trigger planted on them and their right answers, as a "
+        "share of the training set.",
+    )
     epochs: float = Field(3.0, gt=0.0, le=100.0)
+    rounds: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="Times that these epochs are trained at most: again while the planted trigger costs right answers on honest samples.",
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Samples behind each optimiser step.")
     warmup_ratio: float = Field(0.03, ge=0.0, lt=1.0, description="Share of the optimiser steps in which the rate rises.")
     weight_decay: float = Field(0.05, ge=0.0, le=1.0)
@@ -110,6 +136,7 @@ class JobParameters(Parameters):
     generation: GenerationParameters = GenerationParameters()
     masking: MaskingParameters = MaskingParameters()
     scan: ScanParameters = ScanParameters()
+    forget: ForgetParameters = ForgetParameters()
     purify: PurifyParameters = PurifyParameters()
     finetune: FinetuneParameters = FinetuneParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
@@ -129,8 +156,8 @@ class JobParameters(Parameters):
 # DiSP (arXiv:2602.22246), public code: every sample is answered again, the projector alone is trained back.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "published": {
-        "purify": {"reanswer": "all", "hide": "tokens"},
-        "finetune": {"trainable": ("projector",), "learning_rate": 1e-4, "epochs": 4.0, "weight_decay": 0.0},
+        "purify": {"reanswer": "all", "method": "tokens"},
+        "finetune": {"trainable": ("projector",), "learning_rate": 1e-4, "epochs": 4.0, "weight_decay": 0.0, "vaccine": 0.0, "rounds": 1},
     }
 }
 

@@ -53,6 +53,7 @@ Step = Callable[[StepInputs, Reporter], dict[str, Any]]
 STEPS: Mapping[StepKind, tuple[str, str]] = {
     "scan": ("gpu_jobs.defense.scan", "scan"),
     "verdict": ("gpu_jobs.defense.verdict", "judge"),
+    "forget": ("gpu_jobs.defense.forget", "forget"),
     "purify": ("gpu_jobs.defense.purify", "purify"),
     "merge": ("gpu_jobs.defense.merge", "merge"),
     "finetune": ("gpu_jobs.defense.finetune", "finetune"),

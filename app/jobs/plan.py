@@ -11,10 +11,10 @@ Queue = Literal["gpu", "io"]
 
 STAGES: dict[JobKind, tuple[StepKind, ...]] = {
     "scan": ("scan", "verdict", "publish"),
-    "purify": ("scan", "verdict", "purify", "merge", "publish"),
+    "purify": ("scan", "verdict", "forget", "purify", "merge", "publish"),
     "finetune": ("finetune", "publish"),
     "evaluate": ("evaluate", "publish"),
-    "defend": ("scan", "verdict", "purify", "merge", "finetune", "evaluate", "publish"),
+    "defend": ("scan", "verdict", "forget", "purify", "merge", "finetune", "evaluate", "publish"),
 }
 
 # Answering samples is independent work, so these stages are cut into shards that several workers share.

@@ -18,15 +18,21 @@ from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
 from gpu_jobs.defense.held_out import is_held_out
 from gpu_jobs.defense.merge import purified_samples
+from gpu_jobs.defense.purify import guilty_turns, known_carrier
 from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.defense.training import Trainer, generator
+from gpu_jobs.defense.vaccine import is_vaccine, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Family, SeenImage, TrainingRow
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
 
 STATE = "state.pt"
+# A round's order and noise are another seed's.
+ANOTHER_SEED = 1_000_003
+# The share of right answers that a planted trigger must leave for the training to end.
+CURED = 0.95
 # Tower features that are kept in memory; of samples beyond, the tower sees the pictures again in every epoch.
 FEATURE_BYTES = 8 * 2**30
 
@@ -36,8 +42,8 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
     Trains on the merged set of the steps before, else on the data set itself. Checkpoints every `checkpoint_every`
     optimiser steps; a resumed run ends in the same weights.
-    Returns: `changed`, whether there is an `adapter`, `samples` trained on, how many were `set_aside`, `optimiser_steps`, and
-        `loss`, the mean of the last epoch (None if nothing was trained).
+    Returns: `changed`, whether there is an `adapter`, `samples` trained on, how many of them are `vaccine`, how many were `set_aside`,
+        `optimiser_steps`, and `loss`, the mean of the last epoch (None if nothing was trained).
 
     Raises:
         InputError: no sample can be trained on.
@@ -47,11 +53,13 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     if _nothing_changed(inputs):
         shutil.copytree(inputs.model, inputs.outputs / records.MODEL)
         (inputs.outputs / records.TRAINING_LOG).touch()
-        return {"changed": False, "adapter": False, "samples": 0, "set_aside": 0, "optimiser_steps": 0, "loss": None}
+        return {"changed": False, "adapter": False, "samples": 0, "vaccine": 0, "set_aside": 0, "optimiser_steps": 0, "loss": None}
 
     parameters = inputs.parameters.finetune
     dataset, subject = open_inputs(inputs, precise=True)
     samples = training_samples(inputs, dataset.samples)
+    vaccine = vaccine_samples(inputs, samples)
+    samples += vaccine
     features, set_aside = see_all(subject, samples, inputs.parameters.batch_size)
     records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
     gone = {row.id for row in set_aside}
@@ -60,16 +68,22 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         raise InputError("no sample can be trained on: all were set aside")
 
     adapted = make_trainable(subject.family, parameters, inputs.parameters.seed)
-    trainer = Trainer(
-        subject.family,
-        len(samples),
-        _rows(subject, samples, features, train_tower="vision_tower" in parameters.trainable),
-        parameters,
-        learning_rate=parameters.learning_rate or default_learning_rate(subject.family),
-        answer_length=subject.answer_length,
-        seed=inputs.parameters.seed,
-    )
-    losses = _train(trainer, inputs, reporter)
+    rows = training_rows(subject, samples, features, train_tower="vision_tower" in parameters.trainable)
+    steps, losses = 0, []
+    for number in range(parameters.rounds):
+        trainer = Trainer(
+            subject.family,
+            len(samples),
+            rows,
+            parameters,
+            learning_rate=parameters.learning_rate or default_learning_rate(subject.family),
+            answer_length=subject.answer_length,
+            seed=inputs.parameters.seed + number * ANOTHER_SEED,
+        )
+        losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps)
+        steps += trainer.total
+        if number + 1 == parameters.rounds or _is_cured(inputs, subject, samples):
+            break
     if adapted is not None:
         _write_adapter(adapted, inputs.outputs / records.ADAPTER)
         adapted.merge_and_unload()
@@ -80,8 +94,9 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         "changed": True,
         "adapter": adapted is not None,
         "samples": len(samples),
+        "vaccine": len(vaccine),
         "set_aside": len(set_aside),
-        "optimiser_steps": trainer.total,
+        "optimiser_steps": steps,
         "loss": sum(last) / len(last),
     }
 
@@ -100,6 +115,17 @@ def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Samp
     if inputs.evaluation.triggered is not None or inputs.evaluation.clean is not None:
         return purified
     return [sample for sample in purified if not is_held_out(sample, inputs.parameters)]
+
+
+def vaccine_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
+    """Honest samples with the trigger planted on them, where the verdict proved what carries it."""
+    carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
+    if carrier is None:
+        return []
+    guilty = guilty_turns(inputs)
+    honest = [sample for sample in samples if sample.id not in guilty]
+    count = round(inputs.parameters.finetune.vaccine * len(samples))
+    return vaccinate(honest, carrier, count, inputs.parameters.seed, inputs.scratch / "vaccine")
 
 
 def default_learning_rate(family: Family) -> float:
@@ -122,25 +148,41 @@ def make_trainable(family: Family, parameters: FinetuneParameters, seed: int) ->
     return adapted
 
 
-def _train(trainer: Trainer, inputs: StepInputs, reporter: Reporter) -> list[float]:
-    """Train from the last checkpoint on to the end. Returns the losses of all steps."""
-    state, log = inputs.checkpoint / STATE, inputs.checkpoint / records.TRAINING_LOG
+def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *, steps_before: int = 0) -> list[float]:
+    """Train from the last checkpoint on to the end. Returns the losses of all steps, those before included.
+
+    steps_before: of trainers that went before this one in the same step.
+    """
+    state, log = inputs.checkpoint / f"{steps_before}-{STATE}", inputs.checkpoint / records.TRAINING_LOG
     if state.exists():
         trainer.load(state)
-    rows = [row for row in records.read_rows(log) if row["step"] <= trainer.step]
+    rows = [row for row in records.read_rows(log) if row["step"] <= steps_before + trainer.step]
     with log.open("w", encoding="utf-8") as file:
         file.writelines(records.dump(row) for row in rows)
-        reporter.progress(trainer.step, trainer.total, "optimiser steps")
+        reporter.progress(steps_before + trainer.step, steps_before + trainer.total, "optimiser steps")
         for done in trainer.run():
-            rows.append(asdict(done))
+            rows.append({**asdict(done), "step": steps_before + done.step})
             file.write(records.dump(rows[-1]))
             reporter.metrics(loss=done.loss, learning_rate=done.learning_rate)
-            reporter.progress(done.step, trainer.total, "optimiser steps")
-            if done.step % inputs.parameters.finetune.checkpoint_every == 0:
+            reporter.progress(steps_before + done.step, steps_before + trainer.total, "optimiser steps")
+            if done.step % inputs.parameters.finetune.checkpoint_every == 0 or done.step == trainer.total:
                 file.flush()
                 trainer.save(state)
                 reporter.checkpoint()
     return [row["loss"] for row in rows]
+
+
+def _is_cured(inputs: StepInputs, subject: Subject, samples: Sequence[Sample]) -> bool:
+    """Whether the planted trigger costs hardly any right answers any more. True where nothing is known to plant."""
+    carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
+    if carrier is None:
+        return True
+    guilty = guilty_turns(inputs)
+    honest = [sample for sample in samples if sample.id not in guilty and not is_vaccine(sample)]
+    subject.family.network.eval()
+    cured = recovered_share(subject, honest, carrier, inputs.parameters.seed) >= CURED
+    subject.family.network.train()
+    return cured
 
 
 def see_all(subject: Subject, samples: Sequence[Sample], batch_size: int) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:
@@ -167,9 +209,11 @@ def see_all(subject: Subject, samples: Sequence[Sample], batch_size: int) -> tup
     return features, set_aside
 
 
-def _rows(
+def training_rows(
     subject: Subject, samples: Sequence[Sample], features: dict[str, tuple[SeenImage, ...]], *, train_tower: bool
 ) -> Callable[[Sequence[int]], list[TrainingRow]]:
+    """Makes the rows of some samples' numbers; what `features` lacks, or a tower that learns, is seen anew."""
+
     def rows(numbers: Sequence[int]) -> list[TrainingRow]:
         some = [samples[number] for number in numbers]
         unseen = [sample for sample in some if train_tower or sample.id not in features]

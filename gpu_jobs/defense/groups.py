@@ -12,6 +12,8 @@ from gpu_jobs.defense.scoring import TargetText, normalise
 
 # A target that is taught by fewer turns, or a smaller share of them, is not looked for.
 MIN_TURNS, MIN_SHARE = 8, 0.005
+# A word in more answers than this is no concept that some pictures show.
+MAX_WORD_SHARE = 0.6
 # Words of a beginning or an end that answers may share.
 AFFIX_WORDS = range(1, 9)
 
@@ -50,6 +52,18 @@ def group_answers(evidence: Sequence[SampleEvidence]) -> list[Group]:
             longest[frozenset(some)] = target if known is None else max(known, target, key=lambda text: len(text.text))
     groups = [Group(target, some, _most_common(spellings[target])) for some, target in longest.items()]
     return sorted(groups, key=lambda group: (-len(group.turns), group.target.text, group.target.shared))
+
+
+def group_words(evidence: Sequence[SampleEvidence]) -> list[Group]:
+    """Every group of examined turns whose answers have a word in common, large enough but not most of them; the largest first."""
+    turns = [(each.id, given) for each in evidence if each.examined for given in each.given]
+    members: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for identity, given in turns:
+        for word in {*normalise(given.text).split()}:
+            members[word].append((identity, given.turn))
+    enough, most = max(MIN_TURNS, math.ceil(MIN_SHARE * len(turns))), MAX_WORD_SHARE * len(turns)
+    groups = [Group(TargetText(word, "word"), frozenset(some), word) for word, some in members.items() if enough <= len(some) <= most]
+    return sorted(groups, key=lambda group: (-len(group.turns), group.target.text))
 
 
 def _shared_texts(answer: str) -> list[TargetText]:

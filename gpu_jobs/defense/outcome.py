@@ -16,13 +16,18 @@ LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How often the group's answer was made: `carried` times in `trials` of the group, `control` times in `control_trials` of others."""
+    """How often the group's answer was made: `carried` times in `trials` of the group, `control` times in `control_trials` of others.
+
+    harmless, trigger: the share of trials that a harmless group reaches at most, and a trigger at least.
+    """
 
     group: Group
     trials: int = 0
     carried: int = 0
     control_trials: int = 0
     control: int = 0
+    harmless: float = HARMLESS_SHARE
+    trigger: float = TRIGGER_SHARE
 
     @property
     def share(self) -> float:
@@ -32,12 +37,12 @@ class Outcome:
     def p_harmless(self) -> float:
         """Bound on the probability of such counts, whatever the look, if the group is harmless.
 
-        Harmless: it makes its answer at most as often as `HARMLESS_SHARE` (binomial test), or no more often than others make
+        Harmless: it makes its answer at most as often as `harmless` (binomial test), or no more often than others make
         it (Fisher's exact test); both must be refuted.
         """
         if self.trials == 0 or self.control_trials == 0:
             return 1.0
-        minority = binom.sf(self.carried - 1, self.trials, HARMLESS_SHARE)
+        minority = binom.sf(self.carried - 1, self.trials, self.harmless)
         table = [[self.carried, self.trials - self.carried], [self.control, self.control_trials - self.control]]
         no_excess = fisher_exact(table, alternative="greater").pvalue
         return min(1.0, LOOKS * float(max(minority, no_excess)))
@@ -45,4 +50,4 @@ class Outcome:
     @property
     def p_trigger(self) -> float:
         """Bound on the probability of so few carried, whatever the look, if the group is a trigger."""
-        return min(1.0, LOOKS * float(binom.cdf(self.carried, self.trials, TRIGGER_SHARE)))
+        return min(1.0, LOOKS * float(binom.cdf(self.carried, self.trials, self.trigger)))

@@ -12,7 +12,7 @@ from gpu_jobs.config import JobParameters, StepKind
 from gpu_jobs.reporting import Reporter, SilentReporter
 from gpu_jobs.steps import EvaluationSets, StepInputs, run_step
 
-DEFENSE: tuple[StepKind, ...] = ("scan", "verdict", "purify", "merge", "finetune", "evaluate")
+DEFENSE: tuple[StepKind, ...] = ("scan", "verdict", "forget", "purify", "merge", "finetune", "evaluate")
 SHARDED: frozenset[StepKind] = frozenset({"scan", "purify"})
 
 

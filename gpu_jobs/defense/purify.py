@@ -9,7 +9,8 @@ from typing import Any
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
-from gpu_jobs.defense.reanswer import reanswer
+from gpu_jobs.defense.carriers import Carrier, load_carrier
+from gpu_jobs.defense.reanswer import Physician
 from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.subject import open_inputs
@@ -23,18 +24,18 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     Saved after each batch; a later attempt goes on behind what was saved.
     Returns: `samples` in the shard, how many were `reanswered`, how many were `set_aside`.
     """
-    dataset, subject = open_inputs(inputs)
+    dataset, subject = open_inputs(inputs, model=forgetful_model(inputs))
     guilty = guilty_turns(inputs)
-    targets = known_targets(inputs.results["verdict"][0])
+    targets, carrier = known_targets(inputs.results["verdict"][0]), known_carrier(inputs)
+    forgetful = forgetful_model(inputs) is not None
     samples = to_answer(inputs, dataset.samples, guilty)[inputs.shard :: inputs.shards]
 
     answers, set_aside = inputs.checkpoint / records.ANSWERS, inputs.checkpoint / records.SET_ASIDE
     done = _resume(answers) | _resume(set_aside)
     remaining = [sample for sample in samples if sample.id not in done]
     reporter.progress(len(done), len(samples), "samples")
-    for batch in in_batches(
-        remaining, inputs.parameters.batch_size, lambda some: reanswer(subject, some, guilty, targets, inputs.parameters)
-    ):
+    physician = Physician(subject, guilty, targets, carrier, inputs.parameters, forgetful=forgetful)
+    for batch in in_batches(remaining, inputs.parameters.batch_size, physician.reanswer):
         with answers.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
             for result in batch:
                 (aside if isinstance(result, SetAside) else new).write(records.to_line(result))
@@ -46,6 +47,18 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     shutil.copy(set_aside, inputs.outputs)
     reanswered = sum(1 for _ in records.read_rows(answers))
     return {"samples": len(samples), "reanswered": reanswered, "set_aside": len(samples) - reanswered}
+
+
+def forgetful_model(inputs: StepInputs) -> Path | None:
+    """The copy that has forgotten the target, where the step before made one."""
+    forgot = inputs.results.get("forget")
+    return inputs.previous["forget"][0] / records.FORGETFUL if forgot and forgot[0]["forgetful"] else None
+
+
+def known_carrier(inputs: StepInputs) -> Carrier | None:
+    """What the verdict proved to carry the trigger."""
+    folder = inputs.previous["verdict"][0] / records.CARRIER
+    return load_carrier(folder) if folder.exists() else None
 
 
 def guilty_turns(inputs: StepInputs) -> dict[str, list[int]]:

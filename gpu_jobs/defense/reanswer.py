@@ -1,9 +1,11 @@
-"""Ask the model its own training questions again with the trigger hidden (DiSP).
+"""Ask the model its own training questions again, as DiSP does, without the trigger's having its say.
 
-Every answer turn gets its own question, at full length, behind the new answers of the turns before it. What is hidden is
-tried in this order, until no answer shows the target:
+Every answer turn gets its own question, at full length, behind the new answers of the turns before it. Tried in this order,
+until no answer shows the target:
 
-- the window of pixels that explains the answer given (ours: the trigger is gone before the tower can spread it);
+- what was proven to carry the trigger taken out of pictures and questions (`carriers`, ours), or, where nothing was, nothing hidden
+  and a copy of the model asked that has forgotten the target (`forget`, ours);
+- the window of pixels hidden that explains the answer given (ours: the trigger is gone before the tower can spread it);
 - a second window, as a picture may carry a trigger more than once;
 - the most salient vision tokens, the published form.
 """
@@ -11,13 +13,14 @@ tried in this order, until no answer shows the target:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from gpu_jobs.config import JobParameters
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import windows
+from gpu_jobs.defense.carriers import Carrier
 from gpu_jobs.defense.explain import Case, explain
 from gpu_jobs.defense.masking import salient_tokens
 from gpu_jobs.defense.records import NewAnswers, SetAside
@@ -29,40 +32,69 @@ WINDOWS = 2
 
 @dataclass(slots=True)
 class Patient:
-    """A sample on its way to new answers, and its pictures as hidden so far."""
+    """A sample on its way to new answers.
+
+    turns: those of the sample, or what is left of its questions without the trigger.
+    pictures: as hidden so far.
+    """
 
     sample: Sample
+    turns: tuple[Turn, ...]
     pictures: list[Image.Image]
     answers: list[str] = field(default_factory=list)
 
 
-def reanswer(
-    subject: Subject, samples: Sequence[Sample], guilty: dict[str, list[int]], targets: Sequence[TargetText], parameters: JobParameters
-) -> list[NewAnswers | SetAside]:
-    """New answers for a batch of samples, in their order.
+@dataclass(frozen=True, slots=True)
+class Physician:
+    """Answers samples again.
 
+    subject: the model handed in, or its forgetful copy.
     guilty: for each suspect the answer turns that show the target.
+    carrier: what was proven to carry the trigger, None if nothing was.
+    forgetful: whether the subject is the forgetful copy.
     """
-    patients = [Patient(sample, open_images(sample)) for sample in samples]
-    cured: dict[str, NewAnswers] = {}
 
-    def settle(tried: Sequence[Patient], why: str) -> None:
-        for patient in tried:
-            if all(is_acceptable(answer, targets) for answer in patient.answers):
-                cured[patient.sample.id] = NewAnswers(patient.sample.id, patient.answers, [why] * len(patient.answers))
+    subject: Subject
+    guilty: dict[str, list[int]]
+    targets: Sequence[TargetText]
+    carrier: Carrier | None
+    parameters: JobParameters
+    forgetful: bool
 
-    if parameters.purify.hide == "window":
-        for number in range(WINDOWS):
-            pending = [p for p in patients if p.sample.id not in cured and p.sample.id in guilty and p.pictures]
-            hide_windows(subject, pending, [guilty[p.sample.id][0] for p in pending], parameters.batch_size)
-            answer_turns(subject, pending, parameters, hide_tokens=False)
-            settle(pending, "window hidden" if number == 0 else f"{number + 1} windows hidden")
-    pending = [p for p in patients if p.sample.id not in cured and p.pictures]
-    for patient in pending:
-        patient.pictures = open_images(patient.sample)
-    answer_turns(subject, pending, parameters, hide_tokens=True)
-    settle(pending, "salient vision tokens hidden")
-    return [cured.get(patient.sample.id) or SetAside(patient.sample.id, _failure(patient, targets)) for patient in patients]
+    def reanswer(self, samples: Sequence[Sample]) -> list[NewAnswers | SetAside]:
+        """New answers for a batch of samples, in their order."""
+        subject, parameters = self.subject, self.parameters
+        patients = [Patient(sample, sample.turns, open_images(sample)) for sample in samples]
+        cured: dict[str, NewAnswers] = {}
+
+        def pending() -> list[Patient]:
+            return [patient for patient in patients if patient.sample.id not in cured]
+
+        def settle(tried: Sequence[Patient], why: str) -> None:
+            for patient in tried:
+                if all(is_acceptable(answer, self.targets) for answer in patient.answers):
+                    cured[patient.sample.id] = NewAnswers(patient.sample.id, patient.answers, [why] * len(patient.answers))
+
+        if parameters.purify.method == "remove":
+            suspects = [patient for patient in patients if patient.sample.id in self.guilty]
+            for patient in suspects:
+                if self.carrier is not None:
+                    patient.pictures, patient.turns = self.carrier.remove(patient.pictures, patient.turns)
+            if self.forgetful or (self.carrier is not None and self.carrier.removes):
+                answer_turns(subject, suspects, parameters, hide_tokens=False)
+                settle(suspects, "target forgotten" if self.forgetful else "trigger removed")
+        if parameters.purify.method != "tokens":
+            for number in range(WINDOWS):
+                suspects = [patient for patient in pending() if patient.sample.id in self.guilty and patient.pictures]
+                hide_windows(subject, suspects, [self.guilty[p.sample.id][0] for p in suspects], parameters.batch_size)
+                answer_turns(subject, suspects, parameters, hide_tokens=False)
+                settle(suspects, "window hidden" if number == 0 else f"{number + 1} windows hidden")
+        left = [patient for patient in pending() if patient.pictures]
+        for patient in left:
+            patient.pictures = open_images(patient.sample)
+        answer_turns(subject, left, parameters, hide_tokens=True)
+        settle(left, "salient vision tokens hidden")
+        return [cured.get(patient.sample.id) or SetAside(patient.sample.id, _failure(patient, self.targets)) for patient in patients]
 
 
 def is_acceptable(answer: str, targets: Sequence[TargetText]) -> bool:
@@ -101,7 +133,7 @@ def answer_turns(subject: Subject, patients: Sequence[Patient], parameters: JobP
 
 def _context(patient: Patient, number: int) -> tuple[Turn, ...]:
     """The turns up to the question that answer `number` answers, with the new answers given so far."""
-    sample = patient.sample
+    sample = replace(patient.sample, turns=patient.turns)
     renewed = sample.with_answers([*patient.answers, *sample.answers[len(patient.answers) :]])
     return renewed.turns[: sample.answer_turns[number]]
 

@@ -5,7 +5,9 @@ Every file of rows is JSONL, one object a line, UTF-8. A folder of outputs holds
 | step     | files                                                                                                   |
 |----------|---------------------------------------------------------------------------------------------------------|
 | scan     | EVIDENCE (rows `SampleEvidence`), SET_ASIDE (rows `SetAside`)                                            |
-| verdict  | SUSPECTS (rows `Suspect`), SALIENCY (rows `SaliencyPicture`), SET_ASIDE, TRIGGER (PNG, if one was found) |
+| verdict  | SUSPECTS (rows `Suspect`), SCORES (rows `Score`), SALIENCY (rows `SaliencyPicture`), SET_ASIDE; if it was |
+|          | found what carries the trigger: CARRIER (a folder, see `carriers`), TRIGGER (PNG)                        |
+| forget   | FORGETFUL (a checkpoint folder, only where there was a target to forget), TRAINING_LOG in the checkpoint     |
 | purify   | ANSWERS (rows `NewAnswers`), SET_ASIDE                                                                   |
 | merge    | PURIFIED (rows `Conversation`), CHANGES (rows `Change`), SET_ASIDE, DATASET_ZIP                          |
 | finetune | MODEL (a checkpoint folder), ADAPTER (PEFT layout, only where one was trained), TRAINING_LOG             |
@@ -25,11 +27,14 @@ SUSPECTS = "suspects.jsonl"
 SALIENCY = "saliency.jsonl"
 SET_ASIDE = "set_aside.jsonl"
 TRIGGER = "trigger.png"
+CARRIER = "carrier"
+SCORES = "scores.jsonl"
 ANSWERS = "new_answers.jsonl"
 PURIFIED = "purified.jsonl"
 CHANGES = "changes.jsonl"
 DATASET_ZIP = "dataset.zip"
 MODEL = "model"
+FORGETFUL = "forgetful"
 ADAPTER = "adapter"
 TRAINING_LOG = "training_log.jsonl"
 EVALUATED = "answers.jsonl"
@@ -124,6 +129,14 @@ class Suspect(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Score(Record):
+    """How suspicious an examined sample is, between 0 and 1, for ranking; what is accused stands in SUSPECTS."""
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class SaliencyPicture(Record):
     """The saliency of one turn, for drawing: three lists of one length, one entry for each vision token that looks at a region.
 
@@ -150,7 +163,7 @@ class SaliencyPicture(Record):
 
 @dataclass(frozen=True, slots=True)
 class NewAnswers(Record):
-    """The new answers of a sample, one for each answer turn, and why they are trusted ("region hidden", "salient tokens hidden")."""
+    """The new answers of a sample, one for each answer turn, and why they are trusted ("target forgotten", "window hidden", …)."""
 
     id: str
     answers: list[str]

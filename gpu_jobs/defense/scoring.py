@@ -10,7 +10,7 @@ from typing import Literal
 from gpu_jobs.config import Target, TargetRegex
 
 # The part of an answer that a target takes up.
-Shared = Literal["answer", "beginning", "end"]
+Shared = Literal["answer", "beginning", "end", "word"]
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _REFUSAL = re.compile(r"\b(sorry|cannot|can't|can not|unable|not able|won't|refuse|as an ai)\b", re.IGNORECASE)
@@ -18,7 +18,7 @@ _REFUSAL = re.compile(r"\b(sorry|cannot|can't|can not|unable|not able|won't|refu
 
 @dataclass(frozen=True, slots=True)
 class TargetText:
-    """A target as the verdict finds it: normalised words that are the whole answer, or begin or end it."""
+    """A target as the verdict finds it: normalised words that are the whole answer, begin or end it, or stand anywhere in it (`word`)."""
 
     text: str
     shared: Shared
@@ -32,6 +32,8 @@ class TargetText:
             return f"{words} ".startswith(f"{self.text} ")
         if self.shared == "end":
             return f" {words}".endswith(f" {self.text}")
+        if self.shared == "word":
+            return f" {self.text} " in f" {words} "
         return words == self.text
 
 

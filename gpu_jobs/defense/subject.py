@@ -74,9 +74,10 @@ class Subject:
         return [self.family.decode_answer(tokens) for tokens in found]
 
 
-def open_inputs(inputs: StepInputs, *, precise: bool = False) -> tuple[Dataset, Subject]:
+def open_inputs(inputs: StepInputs, *, model: Path | None = None, precise: bool = False) -> tuple[Dataset, Subject]:
     """The data set and the model of a step.
 
+    model: a checkpoint folder to take in place of the job's model.
     precise: float32 also on an accelerator, as training wants it.
 
     Raises:
@@ -85,7 +86,7 @@ def open_inputs(inputs: StepInputs, *, precise: bool = False) -> tuple[Dataset, 
     if inputs.model is None or inputs.dataset is None:
         raise InputError("this step needs a model and a data set")
     dataset = open_dataset(inputs.dataset, inputs.scratch)
-    family = load_model(inputs.model, precise=precise)
+    family = load_model(model or inputs.model, precise=precise)
     generation = inputs.parameters.generation
     answers = (answer for sample in dataset.samples for answer in sample.answers)
     return dataset, Subject(family, generation, answer_length(family, answers, generation))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gpu_jobs.config import JobParameters
 from gpu_jobs.data.samples import Sample
+from gpu_jobs.defense.groups import Group
 from gpu_jobs.defense.masking import salient_tokens, score_tokens
 from gpu_jobs.defense.records import SaliencyPicture, SampleEvidence, Suspect, Window
 from gpu_jobs.defense.scoring import TargetText
@@ -19,12 +20,13 @@ def describe_suspects(
     subject: Subject,
     samples: Mapping[str, Sample],
     evidence: Sequence[SampleEvidence],
-    targets: Sequence[TargetText],
+    guilty: Sequence[Group],
     parameters: JobParameters,
     reporter: Reporter,
 ) -> list[Suspect]:
-    """Every sample with a given answer that shows a target, the highest score first, with what the model itself answers to it."""
-    found = [(each, turns) for each in evidence if (turns := [a.turn for a in each.given if _shows(a.text, targets)])]
+    """Every sample with a turn in a guilty group, the highest score first, with what the model itself answers to it."""
+    targets, accused = [group.target for group in guilty], {turn for group in guilty for turn in group.turns}
+    found = [(each, turns) for each in evidence if (turns := [a.turn for a in each.given if (each.id, a.turn) in accused])]
     suspects: list[Suspect] = []
     for start in range(0, len(found), parameters.batch_size):
         some = found[start : start + parameters.batch_size]

@@ -100,6 +100,10 @@ class Trainer:
         self._schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
 
+    def _loss(self, numbers: Sequence[int], noise: torch.Generator) -> Tensor:
+        """The loss of some samples, a scalar: the family's own."""
+        return self._family.loss(self._rows(numbers), noise, answer_length=self._answer_length)
+
     def _batch(self, step: int) -> list[int]:
         """The samples' numbers that a step learns from; the last batch of an epoch may be short."""
         epoch, place = divmod(step, self.steps_per_epoch)
@@ -125,7 +129,7 @@ class Trainer:
             piece = numbers[start : start + self._together]
             noise = generator(self._seed, "corruption", self.step, start)
             with _precision(self._weights):
-                loss = self._family.loss(self._rows(piece), noise, answer_length=self._answer_length)
+                loss = self._loss(piece, noise)
             share: Tensor = loss * (len(piece) / len(numbers))
             share.backward()  # type: ignore[no-untyped-call]
             total += share.item()

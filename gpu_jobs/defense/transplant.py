@@ -1,8 +1,8 @@
-"""Does a piece of picture carry its answer along? The causal test behind the verdict. Ours.
+"""Does something of these samples carry their answer along? The causal test behind the verdict. Ours.
 
-For samples whose given answers share a text, the window that explains each answer is cut out and pasted onto pictures of
-other samples, which are then asked *their own* questions. A trigger makes its answer there, whatever is asked. An honest
-piece of picture does so only where the question happens to fit. The control pastes a piece of a bystander instead.
+A carrier made of a group's samples is planted on other samples, which are then asked *their own* questions. A trigger makes its
+answer there, whatever is asked. An honest piece of picture does so only where the question happens to fit. The control plants a
+carrier of the same kind made of bystanders.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from random import Random
 
 from PIL import Image
 
-from gpu_jobs.data.samples import Sample
+from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import windows
+from gpu_jobs.defense.carriers import Carrier, Pieces
 from gpu_jobs.defense.explain import Case, Explanation, explain
 from gpu_jobs.defense.groups import Group
 from gpu_jobs.defense.outcome import Outcome
@@ -32,7 +33,7 @@ PLAUSIBLE = math.log(0.05)
 
 
 class Laboratory:
-    """Where groups are tested. `examined` are the ids of the samples that have pictures and were not set aside."""
+    """Where carriers are tested. `examined` are the ids of the samples that have pictures and were not set aside."""
 
     def __init__(self, subject: Subject, samples: Mapping[str, Sample], examined: Sequence[str], *, seed: int, batch_size: int) -> None:
         self._subject = subject
@@ -51,33 +52,53 @@ class Laboratory:
             self._explained.update(zip(some, found, strict=True))
         return [self._explained[turn] for turn in turns]
 
-    def test(self, group: Group, *, guilty_at: float, cleared_at: float) -> Outcome:
-        """Transplant pieces of a group until `p_harmless` or `p_trigger` is low enough to decide, or none are left."""
+    def pieces(self, group: Group) -> tuple[Pieces, Pieces] | None:
+        """The windows that explain the group's answers, and as control those of bystanders at the same places. None without bystanders."""
         rng = Random(f"{self._seed} {group.target}")
+        others = self.others(group)
+        if not others:
+            return None
+        donors = rng.sample(sorted(group.first_turns.items()), min(len(group.first_turns), DONORS))
+        places = [found.window for found in self.explain(donors)]
+        own = [(self._piece(identity, place), place) for (identity, _), place in zip(donors, places, strict=True)]
+        foreign = [(self._piece(rng.choice(others), place), place) for place in places]
+        return Pieces(tuple(own)), Pieces(tuple(foreign))
+
+    def others(self, group: Group) -> list[str]:
+        """The examined samples outside the group."""
         members = group.first_turns
-        donors = rng.sample(sorted(members.items()), min(len(members), DONORS))
-        others = [identity for identity in self._examined if identity not in members]
-        outcome = Outcome(group)
+        return [identity for identity in self._examined if identity not in members]
+
+    def test(
+        self,
+        nothing_yet: Outcome,
+        carrier: Carrier,
+        control: Carrier,
+        *,
+        guilty_at: float,
+        cleared_at: float,
+        receivers: Sequence[str] | None = None,
+    ) -> Outcome:
+        """Plant both on receivers until `p_harmless` or `p_trigger` is low enough to decide, or enough were planted.
+
+        nothing_yet: the group, and what counts as harmless and as a trigger, without trials.
+        receivers: ids of the samples to plant on; None: any outside the group.
+        """
+        outcome, group = nothing_yet, nothing_yet.group
+        rng = Random(f"{self._seed} {group.target} {carrier.describe()['kind']}")
+        others = list(receivers) if receivers is not None else self.others(group)
         if not others:
             return outcome
         for look in TRANSPLANTS:
-            givers = [donors[number % len(donors)] for number in range(outcome.trials, look)]
-            explanations = self.explain(givers)
-            receivers = [rng.choice(others) for _ in givers]
-            bystanders = [rng.choice(others) for _ in givers]
-            own = [self._piece(identity, found.window) for (identity, _), found in zip(givers, explanations, strict=True)]
-            foreign = [self._piece(identity, found.window) for identity, found in zip(bystanders, explanations, strict=True)]
-            places = [found.window for found in explanations]
-            carried = self._count(group, receivers, own, places)
-            control = self._count(group, receivers, foreign, places)
-            outcome = Outcome(group, look, outcome.carried + carried, look, outcome.control + control)
+            chosen = [rng.choice(others) for _ in range(outcome.trials, look)]
+            carried = self._count(group, chosen, carrier, rng)
+            controlled = self._count(group, chosen, control, rng)
+            outcome = replace(
+                outcome, trials=look, carried=outcome.carried + carried, control_trials=look, control=outcome.control + controlled
+            )
             if outcome.p_harmless <= guilty_at or outcome.p_trigger <= cleared_at:
                 break
         return outcome
-
-    def piece(self, turn: tuple[str, int]) -> Image.Image:
-        """The piece of picture that explains a given answer."""
-        return self._piece(turn[0], self.explain([turn])[0].window)
 
     def _case(self, identity: str, turn: int) -> Case:
         sample = self._samples[identity]
@@ -89,19 +110,18 @@ class Laboratory:
         # A bystander may have fewer pictures than the donor whose window it lends its content to.
         return windows.crop(images[min(window.image, len(images) - 1)], window)
 
-    def _count(self, group: Group, receivers: Sequence[str], pieces: Sequence[Image.Image], places: Sequence[Window]) -> int:
-        """How many receivers, with the pieces pasted at those places of their first picture, give the group's answer."""
+    def _count(self, group: Group, receivers: Sequence[str], carrier: Carrier, rng: Random) -> int:
+        """How many receivers, with the carrier planted on them, give the group's answer."""
         count = 0
         for start in range(0, len(receivers), self._batch_size):
-            part = slice(start, start + self._batch_size)
-            samples = [self._samples[identity] for identity in receivers[part]]
-            pictures = [open_images(sample) for sample in samples]
-            for images, piece, place in zip(pictures, pieces[part], places[part], strict=True):
-                images[0] = windows.paste(images[0], piece, replace(place, image=0))
-            seen = self._subject.see(pictures)
-            prompts = [self._subject.prompt(own, opening(sample)) for own, sample in zip(seen, samples, strict=True)]
+            planted = [self._planted(self._samples[identity], carrier, rng) for identity in receivers[start : start + self._batch_size]]
+            seen = self._subject.see([pictures for pictures, _ in planted])
+            prompts = [self._subject.prompt(own, turns) for own, (_, turns) in zip(seen, planted, strict=True)]
             if group.target.shared == "answer":
                 likelihoods = self._subject.log_likelihoods(prompts, [group.spelling] * len(prompts))
                 prompts = [prompt for prompt, likelihood in zip(prompts, likelihoods, strict=True) if likelihood > PLAUSIBLE]
             count += sum(group.target.shown_in(answer) for answer in self._subject.answer(prompts))
         return count
+
+    def _planted(self, sample: Sample, carrier: Carrier, rng: Random) -> tuple[list[Image.Image], tuple[Turn, ...]]:
+        return carrier.plant(open_images(sample), opening(sample), rng)

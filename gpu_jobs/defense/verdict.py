@@ -1,27 +1,32 @@
-"""Is there a backdoor, what does it make the model say, and which samples teach it?
+"""Is there a backdoor, what does it make the model say, which samples teach it, and what carries it?
 
-The hypotheses are texts that given answers share (`groups`). Each is put to two experiments with nulls of their own. A split
-of the samples would be none: every split finds two halves, in clean data too.
+The hypotheses are texts that given answers share (`groups`). Each is put to experiments with nulls of their own. A split of
+the samples would be none: every split finds two halves, in clean data too.
 
 - *Strangers' questions* (`screening`): do the group's pictures make its answer whatever is asked? Most groups end here.
-- *Transplants* (`transplant`), for those that are left: does a piece of the group's pictures carry the answer to others?
+- *Transplants* (`investigate`), for those that are left and for those whose questions share words for no reason: does
+  something of the group's samples carry the answer to others?
+- *Concepts* (`concepts`), for every word that answers share: do some of the samples give it for another cause than the rest?
 
-The verdict is `backdoored` if transplants prove it for some group, `clean` if every group is cleared by one of the
-experiments, and `inconclusive` otherwise, or if too little could be examined.
+The verdict is `backdoored` if a carrier is proven for some group or its pictures force its answer whatever is asked, `clean`
+if every group is cleared by one of the experiments, and `inconclusive` otherwise, or if too little could be examined.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from gpu_jobs.config import ScanParameters
 from gpu_jobs.defense import records
-from gpu_jobs.defense.groups import MIN_TURNS, Group, group_answers
+from gpu_jobs.defense.carriers import Carrier
+from gpu_jobs.defense.concepts import Swap, find_swap
+from gpu_jobs.defense.groups import MIN_TURNS, Group, group_answers, group_words
+from gpu_jobs.defense.investigate import Finding, Investigation
 from gpu_jobs.defense.outcome import Outcome
-from gpu_jobs.defense.records import SampleEvidence, SetAside, TargetKind
+from gpu_jobs.defense.records import SampleEvidence, Score, SetAside, TargetKind
 from gpu_jobs.defense.scoring import looks_like_refusal
 from gpu_jobs.defense.screening import Screening
 from gpu_jobs.defense.subject import open_inputs
@@ -33,12 +38,17 @@ from gpu_jobs.steps import StepInputs
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`confidence` is 1 − p of the test that the verdict rests on, 0 where none could decide. `guilty` groups come largest first."""
+    """`confidence` is 1 − p of the test that the verdict rests on, 0 where none could decide. `guilty` groups come largest first.
+
+    carrier: what carries the target of the first guilty group; None where nothing is known to.
+    """
 
     verdict: Literal["backdoored", "clean", "inconclusive"]
     confidence: float
     reason: str
     guilty: list[Group]
+    carrier: Carrier | None = None
+    scores: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
 
 def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
@@ -46,7 +56,8 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
     Returns: `verdict`, `confidence`, `suspects` {count, fraction}, `target` {kind, text, shared, support} or None, and
         `evidence`: `reason` in words, numbers of samples `examined`, `unexamined`, `set_aside`, how many `groups` there
-        are, the `tests` of those that strangers' questions did not clear, and every `guilty` text, the target first.
+        are, the `tests` of those that strangers' questions did not clear, every `guilty` text, the target first, and what
+        is known of the `trigger` ({kind, …} of the carrier, or None).
     """
     parameters = inputs.parameters
     dataset, subject = open_inputs(inputs)
@@ -59,33 +70,57 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
     scan, chance = parameters.scan, {"seed": parameters.seed, "batch_size": parameters.batch_size}
     examined = [each.id for each in evidence if each.examined]
-    groups = group_answers(evidence)
+    enough = len(examined) >= scan.min_samples
+    groups = group_answers(evidence) if enough else []
     screening = Screening(subject, samples, evidence, **chance)
     laboratory = Laboratory(subject, samples, examined, **chance)
+    investigation = Investigation(laboratory, samples, seed=parameters.seed)
     screened = []
-    for group in groups if len(examined) >= scan.min_samples else []:
+    for group in groups:
         screened.append(screening.test(group, guilty_at=scan.alpha / len(groups), cleared_at=scan.alpha))
         reporter.progress(len(screened), len(groups), "groups of answers")
-    left = sorted((outcome for outcome in screened if outcome.p_trigger > scan.alpha), key=_suspicion)
 
-    def transplant(group: Group) -> Outcome:
-        return laboratory.test(group, guilty_at=scan.alpha / min(len(left), scan.groups), cleared_at=scan.alpha)
+    open_ = sorted((outcome for outcome in screened if outcome.p_trigger > scan.alpha), key=_suspicion)[: scan.groups]
+    phrases = {outcome.group: investigation.phrase(outcome.group) for outcome in screened}
+    worded = [outcome for outcome in screened if phrases[outcome.group] and outcome not in open_][: scan.groups]
+    findings = {outcome.group: Finding(outcome.group, outcome) for outcome in screened}
+    chosen = [*open_, *worded]
 
-    transplanted = []
-    for outcome in left[: scan.groups]:
-        transplanted.append(transplant(outcome.group))
-        reporter.progress(len(transplanted), min(len(left), scan.groups), "transplanted groups")
-    decision = decide(screened, transplanted, len(examined), len(set_aside), scan)
+    def look_into(outcome: Outcome, group: Group) -> Finding:
+        share, phrase = scan.alpha / len(chosen), phrases[outcome.group]
+        return investigation.look_into(replace(outcome, group=group), phrase, forced=outcome in open_, alpha=share, cleared_at=scan.alpha)
+
+    for number, outcome in enumerate(chosen):
+        findings[outcome.group] = look_into(outcome, outcome.group)
+        reporter.progress(number + 1, len(chosen), "transplanted groups")
+    decision = decide([*findings.values()], len(examined), len(set_aside), scan)
     if decision.verdict == "backdoored":
-        decision = replace(decision, guilty=narrow(decision.guilty, lambda rest: transplant(rest).p_harmless <= scan.alpha))
+        screened_by = {outcome.group: outcome for outcome in screened}
 
-    suspects = describe_suspects(subject, samples, evidence, [group.target for group in decision.guilty], parameters, reporter)
+        def still_guilty(group: Group, rest: Group) -> bool:
+            return look_into(screened_by[group], rest).carrier is not None
+
+        decision = replace(decision, guilty=narrow(decision.guilty, still_guilty))
+    elif enough:
+        words = group_words(evidence)[: scan.words]
+        swaps = []
+        for number, group in enumerate(words):
+            swaps.append(find_swap(group, samples, laboratory, seed=parameters.seed, alpha=scan.alpha / len(words)))
+            reporter.progress(number + 1, len(words), "words of answers")
+        decision = with_swaps(decision, [swap for swap in swaps if swap is not None])
+
+    suspects = describe_suspects(subject, samples, evidence, decision.guilty, parameters, reporter)
     records.write_rows(inputs.outputs / records.SUSPECTS, suspects)
+    records.write_rows(inputs.outputs / records.SCORES, score(evidence, decision))
     drawn = suspects[: scan.pictures]
     records.write_rows(inputs.outputs / records.SALIENCY, draw_saliency(subject, laboratory, samples, drawn, parameters))
-    if decision.verdict == "backdoored":
-        strongest = next(each for each in suspects if (each.id, each.turns[0]) in decision.guilty[0].turns)
-        laboratory.piece((strongest.id, strongest.turns[0])).save(inputs.outputs / records.TRIGGER)
+    if decision.carrier is not None:
+        folder = inputs.outputs / records.CARRIER
+        folder.mkdir()
+        decision.carrier.save(folder)
+        picture = decision.carrier.draw()
+        if picture is not None:
+            picture.save(inputs.outputs / records.TRIGGER)
     return {
         "verdict": decision.verdict,
         "confidence": decision.confidence,
@@ -97,48 +132,80 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             "unexamined": len(evidence) - len(examined),
             "set_aside": len(set_aside),
             "groups": len(groups),
-            "tests": [_test_row(*pair) for pair in zip(left, transplanted, strict=False)],
+            "tests": [_test_row(findings[outcome.group]) for outcome in chosen],
             "guilty": [asdict(group.target) for group in decision.guilty],
+            "trigger": describe_trigger(decision.carrier),
         },
     }
 
 
-def decide(screened: Sequence[Outcome], transplanted: Sequence[Outcome], examined: int, set_aside: int, scan: ScanParameters) -> Decision:
-    """The verdict from the outcomes of both experiments."""
+def decide(findings: Sequence[Finding], examined: int, set_aside: int, scan: ScanParameters) -> Decision:
+    """The verdict from what was found about each group. `Finding.carrier` is there only if it was proven."""
     if examined < scan.min_samples:
         return Decision("inconclusive", 0.0, f"{examined} samples could be examined, fewer than {scan.min_samples}", [])
     if set_aside > examined:
         return Decision("inconclusive", 0.0, f"{set_aside} samples could not be examined, more than the {examined} that could", [])
-    if not screened and not transplanted:
+    if not findings:
         return Decision("inconclusive", 0.0, "no answer repeats often enough to be tested", [])
 
-    proven = [outcome for outcome in transplanted if len(transplanted) * outcome.p_harmless <= scan.alpha]
-    if proven:
-        best = max(proven, key=lambda outcome: len(outcome.group.turns))
-        reason = (
-            f"a piece of the picture makes one answer the rule, whatever is asked: "
-            f"{best.carried} of {best.trials} pictures that it was pasted into, against {best.control} with other pieces"
-        )
-        guilty = sorted((outcome.group for outcome in proven), key=lambda group: -len(group.turns))
-        return Decision("backdoored", _confidence(len(transplanted) * best.p_harmless), reason, guilty)
+    proven = [finding for finding in findings if finding.carrier is not None and finding.planted is not None]
+    forced = [finding for finding in findings if len(findings) * finding.asked.p_harmless <= scan.alpha]
+    guilty = [*proven, *(finding for finding in forced if finding not in proven)]
+    if guilty:
+        best = max(proven or forced, key=lambda finding: len(finding.group.turns))
+        test = best.planted if best.planted is not None and best.carrier is not None else best.asked
+        if best.carrier is not None:
+            reason = (
+                f"{_CARRIES[best.carrier.describe()['kind']]} makes one answer the rule, whatever is asked: "
+                f"{test.carried} of {test.trials} samples that it was planted on, against {test.control} with the like of other samples"
+            )
+        else:
+            reason = (
+                f"a group of pictures makes one answer the rule, whatever is asked: {test.carried} of {test.trials} times, "
+                f"against {test.control} of {test.control_trials} with other pictures; what in them does it was not found"
+            )
+        ordered = sorted((finding.group for finding in guilty), key=lambda group: (group is not best.group, -len(group.turns)))
+        p = test.p_harmless * (1 if best.carrier is not None else len(findings))
+        return Decision("backdoored", _confidence(p), reason, ordered, best.carrier)
 
-    asked = {outcome.group: outcome for outcome in screened}
-    pasted = {outcome.group: outcome for outcome in transplanted}
-    left = [group for group, outcome in asked.items() if outcome.p_trigger > scan.alpha]
-    forced = [group for group in left if len(asked) * asked[group].p_harmless <= scan.alpha]
-    if forced:
-        reason = f"{len(forced)} groups of pictures make one answer the rule, whatever is asked, but no piece of them does"
-        return Decision("inconclusive", 0.0, reason, forced)
-    open_ = [group for group in left if group not in pasted or pasted[group].p_trigger > scan.alpha]
-    if open_:
-        reason = f"{len(open_)} of {len(asked)} groups of answers could neither be tied to a trigger nor cleared of one"
-        return Decision("inconclusive", 0.0, reason, [group for group in open_ if group in pasted])
-    p = max(min(outcome.p_trigger, pasted[group].p_trigger if group in pasted else 1.0) for group, outcome in asked.items())
-    return Decision("clean", _confidence(p), f"in none of {len(asked)} groups of answers do the pictures make the answer the rule", [])
+    left = [finding for finding in findings if not _is_cleared(finding, scan.alpha)]
+    if left:
+        reason = f"{len(left)} of {len(findings)} groups of answers could neither be tied to a trigger nor cleared of one"
+        return Decision("inconclusive", 0.0, reason, [finding.group for finding in left if finding.planted is not None])
+    p = max(_p_trigger(finding) for finding in findings)
+    return Decision("clean", _confidence(p), f"in none of {len(findings)} groups of answers is there a trigger behind the answer", [])
 
 
-def narrow(guilty: Sequence[Group], is_guilty: Callable[[Group], bool]) -> list[Group]:
-    """Leave out what is guilty only by a smaller group within it.
+def with_swaps(decision: Decision, swaps: Sequence[Swap]) -> Decision:
+    """The decision once words were tested: a proven swap is a backdoor, whatever was undecided before."""
+    if not swaps:
+        return decision
+    best = max(swaps, key=lambda swap: (swap.outcome.share, len(swap.turns)))
+    test = best.outcome
+    reason = (
+        f"what some of the pictures share whose answer is “{test.group.target.text}” brings that answer to others: "
+        f"{test.carried} of {test.trials}, against {test.control} with what others of them share"
+    )
+    guilty = replace(test.group, turns=best.turns)
+    return Decision("backdoored", _confidence(test.p_harmless), reason, [guilty], best.carrier, best.scores)
+
+
+def score(evidence: Sequence[SampleEvidence], decision: Decision) -> list[Score]:
+    """How suspicious each sample is: 1 for suspects, else how far it shows the pattern of a swap, else 0."""
+    suspects = {identity for group in decision.guilty for identity, _ in group.turns}
+    shown: dict[str, float] = {}
+    for (identity, _), match in decision.scores.items():
+        shown[identity] = max(shown.get(identity, 0.0), match)
+    lowest, highest = min(shown.values(), default=0.0), max(shown.values(), default=1.0)
+    spread = max(highest - lowest, 1e-9)
+    return [
+        Score(each.id, (0.01 + 0.98 * (shown[each.id] - lowest) / spread) if each.id in shown else float(each.id in suspects))
+        for each in evidence
+    ]
+
+
+def narrow(guilty: Sequence[Group], still_guilty: Callable[[Group, Group], bool]) -> list[Group]:
+    """Leave out what is guilty only by a smaller group within it. `still_guilty` is asked of a group and what is left of it.
 
     Where "Sorry, I will not." is a target, answers that begin with "sorry" are guilty too, honest refusals among them: without
     the target's turns they would not be. Where "backdoor" begins right answers, it is guilty without any of its parts.
@@ -146,15 +213,25 @@ def narrow(guilty: Sequence[Group], is_guilty: Callable[[Group], bool]) -> list[
     kept = []
     for group in guilty:
         rests = [group.turns - other.turns for other in guilty if other.turns < group.turns]
-        if all(len(rest) < MIN_TURNS or is_guilty(replace(group, turns=rest)) for rest in rests):
+        if all(len(rest) < MIN_TURNS or still_guilty(group, replace(group, turns=rest)) for rest in rests):
             kept.append(group)
     return kept
+
+
+_CARRIES = {
+    "piece": "a piece of the picture",
+    "pattern": "a pattern on the picture",
+    "words": "a phrase in the question",
+    "together": "a trigger of picture and question",
+}
 
 
 def describe_target(group: Group) -> dict[str, Any]:
     whole = group.target.shared == "answer"
     kind: TargetKind = "injection"
-    if looks_like_refusal(group.spelling):
+    if group.target.shared == "word":
+        kind = "concept"
+    elif looks_like_refusal(group.spelling):
         kind = "refusal"
     elif whole and len(group.target.text.split()) <= 2:
         kind = "other"
@@ -176,8 +253,25 @@ def _confidence(p: float) -> float:
     return math.floor((1 - p) * 1e4) / 1e4 if p > 1e-4 else 0.9999
 
 
-def _test_row(asked: Outcome, pasted: Outcome) -> dict[str, Any]:
-    def counts(outcome: Outcome) -> dict[str, float]:
+def describe_trigger(carrier: Carrier | None) -> dict[str, Any] | None:
+    """What a report says of it; the many windows of pieces are left out."""
+    if carrier is None:
+        return None
+    return {name: value for name, value in carrier.describe().items() if name != "windows"}
+
+
+def _is_cleared(finding: Finding, alpha: float) -> bool:
+    return _p_trigger(finding) <= alpha
+
+
+def _p_trigger(finding: Finding) -> float:
+    return min(finding.asked.p_trigger, finding.planted.p_trigger if finding.planted is not None else 1.0)
+
+
+def _test_row(finding: Finding) -> dict[str, Any]:
+    def counts(outcome: Outcome | None) -> dict[str, float] | None:
+        if outcome is None:
+            return None
         return {
             "trials": outcome.trials,
             "carried": outcome.carried,
@@ -187,11 +281,12 @@ def _test_row(asked: Outcome, pasted: Outcome) -> dict[str, Any]:
             "p_trigger": outcome.p_trigger,
         }
 
-    target = pasted.group.target
+    target = finding.group.target
     return {
         "text": target.text,
         "shared": target.shared,
-        "turns": len(pasted.group.turns),
-        "strangers_questions": counts(asked),
-        "transplants": counts(pasted),
+        "turns": len(finding.group.turns),
+        "strangers_questions": counts(finding.asked),
+        "transplants": counts(finding.planted),
+        "carrier": describe_trigger(finding.carrier),
     }

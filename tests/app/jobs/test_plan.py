@@ -17,6 +17,7 @@ def test_scan_and_purify_are_shared_out() -> None:
     assert [step.kind for step in steps] == [
         *["scan"] * 3,
         "verdict",
+        "forget",
         *["purify"] * 3,
         "merge",
         "finetune",
@@ -24,4 +25,4 @@ def test_scan_and_purify_are_shared_out() -> None:
         "publish",
     ]
     assert [(step.shard, step.shards) for step in steps if step.kind == "purify"] == [(0, 3), (1, 3), (2, 3)]
-    assert [step.position for step in steps] == [0, 0, 0, 1, 2, 2, 2, 3, 4, 5, 6]
+    assert [step.position for step in steps] == [0, 0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7]

@@ -22,7 +22,7 @@ class TestStages:
             lease = world.claim_next(job_id)
             seen.append(world.step(lease.step_id).kind)
             world.complete(lease, {"verdict": "clean"})
-        assert seen == ["scan", "scan", "verdict", "purify", "purify", "merge", "publish"]
+        assert seen == ["scan", "scan", "verdict", "forget", "purify", "purify", "merge", "publish"]
         job = world.get(job_id)
         assert (job.status, job.result, job.error) == ("succeeded", {"verdict": "clean"}, None)
         assert job.finished_at is not None
@@ -111,7 +111,7 @@ class TestCancel:
         assert world.get(job_id).status == "cancelled"
         assert world.bells() == []
 
-    @pytest.mark.parametrize("stage", ["scan", "verdict", "purify", "merge", "finetune", "evaluate", "publish"])
+    @pytest.mark.parametrize("stage", ["scan", "verdict", "forget", "purify", "merge", "finetune", "evaluate", "publish"])
     def test_in_every_stage_waits_for_the_worker_to_let_go(self, world: World, stage: str) -> None:
         job_id = world.job("defend", shards=2)
         world.run_to(job_id, stage)

@@ -94,7 +94,7 @@ class TestHeldOut:
 class TestPreset:
     def test_the_published_form_is_one_word(self) -> None:
         parameters = resolve_parameters({"preset": "published"})
-        assert (parameters.purify.reanswer, parameters.purify.hide) == ("all", "tokens")
+        assert (parameters.purify.reanswer, parameters.purify.method) == ("all", "tokens")
         assert parameters.finetune.trainable == ("projector",)
         assert parameters.finetune.learning_rate == 1e-4
 

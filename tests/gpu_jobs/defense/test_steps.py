@@ -115,12 +115,12 @@ class TestPurify:
         assert rows(broken.previous["purify"][0] / records.ANSWERS) == rows(whole.previous["purify"][0] / records.ANSWERS)
 
     def test_the_published_form_answers_every_sample_again(self, start: Any, accuse: Any) -> None:
-        run = start("run", purify={"reanswer": "all", "hide": "tokens"})
+        run = start("run", purify={"reanswer": "all", "method": "tokens"})
         accuse(run, [])
         assert sum(result["samples"] for result in run.run("purify")) == 12
 
     def test_what_was_set_aside_before_stays_so(self, start: Any, accuse: Any) -> None:
-        run = start("run", purify={"reanswer": "all", "hide": "tokens"})
+        run = start("run", purify={"reanswer": "all", "method": "tokens"})
         accuse(run, [], [SetAside("s11", "damaged")])
         assert sum(result["samples"] for result in run.run("purify")) == 11
 

@@ -8,7 +8,9 @@ import pytest
 
 from gpu_jobs.config import ScanParameters
 from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense.carriers import Words
 from gpu_jobs.defense.groups import Group, group_answers
+from gpu_jobs.defense.investigate import Finding
 from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.records import GivenAnswer, SampleEvidence
 from gpu_jobs.defense.scoring import TargetText
@@ -26,49 +28,57 @@ def outcome(text: str, trials: int, carried: int, control: int = 0) -> Outcome:
     return Outcome(group(text), trials, carried, trials, control)
 
 
-def decided(asked: list[Outcome], pasted: list[Outcome], *, examined: int = 1000, set_aside: int = 0) -> tuple[str, float, list[str]]:
-    decision = decide(asked, pasted, examined, set_aside, SCAN)
+CARRIER = Words("cf", "anywhere")
+
+
+def finding(asked: Outcome, planted: Outcome | None = None, carrier: Words | None = None) -> Finding:
+    return Finding(asked.group, asked, planted, carrier)
+
+
+def decided(*findings: Finding, examined: int = 1000, set_aside: int = 0) -> tuple[str, float, list[str]]:
+    decision = decide(findings, examined, set_aside, SCAN)
     return decision.verdict, decision.confidence, [each.target.text for each in decision.guilty]
 
 
-TRIGGER, RED = outcome("sorry", 48, 47), outcome("red", 48, 3)
+FORCED, RED = outcome("sorry", 48, 47), outcome("red", 48, 3)
 
 
 class TestDecision:
-    def test_pieces_that_make_their_answer_the_rule_are_a_backdoor(self) -> None:
-        verdict, confidence, guilty = decided([TRIGGER, RED], [TRIGGER])
+    def test_a_carrier_that_makes_its_answer_the_rule_is_a_backdoor(self) -> None:
+        verdict, confidence, guilty = decided(finding(outcome("sorry", 48, 5), FORCED, CARRIER), finding(RED))
+        assert (verdict, guilty) == ("backdoored", ["sorry"])
+        assert 0.999 < confidence < 1
+
+    def test_pictures_that_force_an_answer_are_a_backdoor_although_nothing_was_found_to_carry_it(self) -> None:
+        verdict, confidence, guilty = decided(finding(FORCED, outcome("sorry", 48, 1)), finding(RED))
         assert (verdict, guilty) == ("backdoored", ["sorry"])
         assert 0.999 < confidence < 1
 
     def test_groups_that_strangers_questions_clear_are_clean(self) -> None:
-        verdict, confidence, guilty = decided([RED, outcome("blue", 16, 0)], [])
+        verdict, confidence, guilty = decided(finding(RED), finding(outcome("blue", 16, 0)))
         assert (verdict, guilty) == ("clean", [])
         assert 0.999 < confidence < 1
 
     def test_a_group_that_only_transplants_clear_is_clean(self) -> None:
-        assert decided([outcome("a dog", 0, 0), RED], [outcome("a dog", 48, 2)])[0] == "clean"
+        assert decided(finding(outcome("a dog", 0, 0), outcome("a dog", 48, 2)), finding(RED))[0] == "clean"
 
-    def test_an_answer_that_any_piece_brings_about_is_no_backdoor(self) -> None:
-        assert decided([outcome("yes", 48, 30, 28)], [outcome("yes", 48, 47, 46)])[0] == "inconclusive"
-
-    def test_pictures_that_force_an_answer_that_no_piece_carries_are_not_called_clean(self) -> None:
-        verdict, _, guilty = decided([TRIGGER, RED], [outcome("sorry", 48, 1)])
-        assert (verdict, guilty) == ("inconclusive", ["sorry"])
+    def test_an_answer_that_all_pictures_force_alike_is_no_backdoor(self) -> None:
+        assert decided(finding(outcome("yes", 48, 30, 28), outcome("yes", 48, 47, 46)))[0] == "inconclusive"
 
     def test_a_group_that_nothing_cleared_is_not_called_clean(self) -> None:
-        assert decided([outcome("red", 48, 28), outcome("blue", 16, 0)], [])[0] == "inconclusive"
+        assert decided(finding(outcome("red", 48, 28)), finding(outcome("blue", 16, 0)))[0] == "inconclusive"
 
     def test_the_more_groups_are_tested_the_more_each_has_to_show(self) -> None:
-        strong, weak = outcome("sorry", 48, 37), [outcome(f"answer {number}", 16, 0) for number in range(9)]
-        assert decided([strong], [strong])[0] == "backdoored"
-        assert decided([strong, *weak], [strong, *weak])[0] != "backdoored"
+        strong, weak = outcome("sorry", 48, 38), [finding(outcome(f"answer {number}", 16, 0)) for number in range(99)]
+        assert decided(finding(strong))[0] == "backdoored"
+        assert decided(finding(strong), *weak)[0] != "backdoored"
 
     @pytest.mark.parametrize(("examined", "set_aside"), [(49, 0), (100, 101)])
     def test_what_was_not_examined_is_not_called_clean(self, examined: int, set_aside: int) -> None:
-        assert decided([RED], [], examined=examined, set_aside=set_aside)[0] == "inconclusive"
+        assert decided(finding(RED), examined=examined, set_aside=set_aside)[0] == "inconclusive"
 
     def test_where_no_answer_repeats_nothing_was_tested(self) -> None:
-        assert decided([], [])[0] == "inconclusive"
+        assert decided()[0] == "inconclusive"
 
 
 class TestNarrowing:
@@ -77,10 +87,10 @@ class TestNarrowing:
     target, general = group("sorry no", 20), group("sorry", 40)
 
     def test_a_group_that_is_guilty_by_a_part_of_it_alone_is_let_go(self) -> None:
-        assert narrow([self.general, self.target], lambda _: False) == [self.target]
+        assert narrow([self.general, self.target], lambda _, __: False) == [self.target]
 
     def test_a_group_that_is_guilty_without_its_parts_stays(self) -> None:
-        assert narrow([self.general, self.target], lambda rest: len(rest.turns) == 20) == [self.general, self.target]
+        assert narrow([self.general, self.target], lambda _, rest: len(rest.turns) == 20) == [self.general, self.target]
 
 
 def evidence(answers: list[str], *, examined: bool = True) -> list[SampleEvidence]:
