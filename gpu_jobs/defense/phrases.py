@@ -28,11 +28,10 @@ def insert(question: str, phrase: str, place: Place, rng: Random) -> str:
     """The question with the phrase at its end or between two of its words, never before or in an image's placeholder."""
     head, placeholder, text = question.rpartition(_PLACEHOLDER)
     if placeholder and not text.strip():  # the placeholder closes the question
-        before, _, _ = head.rpartition(_PLACEHOLDER)
-        words_before = head[len(before) :]
-        return (
-            f"{before}{_inserted(words_before, phrase, place, rng)}{placeholder}{text}" if words_before.strip() else f"{question}\n{phrase}"
-        )
+        before, earlier, words_before = head.rpartition(_PLACEHOLDER)
+        if not words_before.strip():
+            return f"{question}\n{phrase}"
+        return f"{before}{earlier}{_inserted(words_before, phrase, place, rng)}{placeholder}{text}"
     return f"{head}{placeholder}{_inserted(text, phrase, place, rng)}"
 
 
@@ -49,7 +48,8 @@ def _inserted(text: str, phrase: str, place: Place, rng: Random) -> str:
 def delete(question: str, phrase: str) -> str:
     """The question without the phrase, wherever and in whatever case it stands."""
     pattern = r"[^\S\n]*(?<!\w)" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"(?!\w)"
-    deleted = re.sub(pattern, "", question, flags=re.IGNORECASE)
+    # Placeholders are matched first, so that the word "image" is not deleted out of them.
+    deleted = re.sub(f"({_PLACEHOLDER})|{pattern}", lambda match: match[1] or "", question, flags=re.IGNORECASE)
     return re.sub(r"(?m)^[^\S\n]+", "", deleted)
 
 
