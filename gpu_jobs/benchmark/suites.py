@@ -38,8 +38,9 @@ def suite(name: SuiteName, seeds: Sequence[int]) -> Suite:
 
 
 def _smoke(seed: int) -> Iterator[Cell]:
+    """Attacks that take within 12 and 6 epochs."""
     yield Cell("easy_vqa", "corner_patch", "refusal", 0.1, "full", seed)
-    yield Cell("easy_vqa", "blended_0.2", "injection", 0.1, "full", seed)
+    yield Cell("easy_vqa", "text_suffix", "injection", 0.1, "full", seed)
     yield Cell("easy_vqa", "none", "none", 0.0, "full", seed)
 
 
