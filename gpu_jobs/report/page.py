@@ -83,7 +83,30 @@ def _evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
         for test in evidence.get("tests", ())
     ]
     numbers = [(_words(name), f"{value:g}") for name, value in evidence.items() if isinstance(value, (int, float))]
-    return {"reason": evidence.get("reason", "no reason was recorded"), "tests": tests, "numbers": numbers}
+    return {
+        "reason": evidence.get("reason", "no reason was recorded"),
+        "tests": tests,
+        "numbers": numbers,
+        "trigger": _trigger(evidence.get("trigger")),
+    }
+
+
+def _trigger(carrier: dict[str, Any] | None) -> str:
+    """What was proven to carry the trigger, in words."""
+    match carrier:
+        case None:
+            return "not found; the pictures as wholes force the answer"
+        case {"kind": "piece"}:
+            return "a piece of the picture"
+        case {"kind": "pattern", "replaced": share} if share:
+            return f"a mark at one place of the picture, {_percent(share)} of it"
+        case {"kind": "pattern"}:
+            return "a pattern all over the picture"
+        case {"kind": "words", "phrase": phrase, "place": place}:
+            return f"the words “{phrase}” {'at the end of' if place == 'end' else 'anywhere in'} the question"
+        case {"parts": parts}:
+            return " and ".join(_trigger(part) for part in parts)
+    raise ValueError(f"unknown carrier: {carrier}")
 
 
 def _trials(trials: dict[str, Any] | None) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from gpu_jobs.config import JobParameters
 from gpu_jobs.defense import records
+from gpu_jobs.report.page import _trigger
 from gpu_jobs.report.publish import publish
 from gpu_jobs.reporting import SilentReporter
 from gpu_jobs.steps import StepInputs
@@ -72,6 +73,7 @@ def defended(tmp_path: Path) -> StepInputs:
             "evidence": {
                 "reason": "a piece of the picture makes one answer the rule",
                 "examined": 2,
+                "trigger": {"kind": "words", "phrase": "<i>cf</i>", "place": "anywhere"},
                 "tests": [
                     {
                         "text": REFUSAL,
@@ -147,6 +149,27 @@ class TestPage:
         page = (defended.outputs / "report.html").read_text()
         assert "8 of 9, others 0 of 70 (p = 1e-09)" in page
         assert "not needed" in page
+
+    def test_the_trigger_is_said_in_words_that_are_escaped(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        page = (defended.outputs / "report.html").read_text()
+        assert "the words “&lt;i&gt;cf&lt;/i&gt;” anywhere in the question" in page
+
+    @pytest.mark.parametrize(
+        ("carrier", "words"),
+        [
+            (None, "not found; the pictures as wholes force the answer"),
+            ({"kind": "piece"}, "a piece of the picture"),
+            ({"kind": "pattern", "replaced": 0.035}, "a mark at one place of the picture, 3.5 % of it"),
+            ({"kind": "pattern", "replaced": 0.0}, "a pattern all over the picture"),
+            (
+                {"kind": "together", "parts": [{"kind": "piece"}, {"kind": "words", "phrase": "cf", "place": "end"}]},
+                "a piece of the picture and the words “cf” at the end of the question",
+            ),
+        ],
+    )
+    def test_every_kind_of_trigger_has_words(self, carrier: dict[str, Any] | None, words: str) -> None:
+        assert _trigger(carrier) == words
 
     def test_the_page_stands_alone_and_escapes_what_the_model_said(self, defended: StepInputs) -> None:
         publish(defended, SilentReporter())
