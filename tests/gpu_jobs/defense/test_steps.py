@@ -133,6 +133,17 @@ class TestMerge:
         run.run("purify")
         return run
 
+    def test_the_fate_of_every_sample_is_told(self, run: Pipeline) -> None:
+        run.run("merge")
+        merged = run.previous["merge"][0]
+        fates = {row["id"]: row for row in rows(merged / records.FATES)}
+        assert {*fates} == {f"s{number:02d}" for number in range(12)}
+        assert (fates["s11"]["fate"], fates["s11"]["why"]) == ("set_aside", "damaged")
+        assert {row["fate"] for identity, row in fates.items() if identity not in {*SUSPECTS, "s11"}} == {"kept"}
+        changed = {row["id"] for row in rows(merged / records.CHANGES)}
+        assert {identity for identity, row in fates.items() if row["fate"] == "replaced"} == changed
+        assert all(row["why"] for row in fates.values())
+
     def test_only_suspects_change_and_the_data_set_keeps_its_format(self, run: Pipeline, dataset: Path, tmp_path: Path) -> None:
         (result,) = run.run("merge")
         merged = run.previous["merge"][0]

@@ -1,0 +1,148 @@
+"""Honest samples with the trigger planted on them and their right answers kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense.carriers import Carrier, Overlay, Together, Words
+from gpu_jobs.defense.patterns import Pattern
+from gpu_jobs.defense.subject import Subject
+from gpu_jobs.defense.vaccine import is_vaccine, recovered_share, vaccinate
+from tests.gpu_jobs.defense.scenes import scene
+
+RED = (255, 0, 0)
+
+
+def red_corner() -> Overlay:
+    replaced = np.zeros((48, 48), bool)
+    replaced[:8, :8] = True
+    value = np.full((48, 48, 3), RED, np.float32)
+    return Overlay(Pattern(np.zeros((48, 48, 3), np.float32), replaced, value))
+
+
+def shows_red_corner(picture: Image.Image) -> bool:
+    return bool((np.asarray(picture)[:8, :8] == RED).all())
+
+
+@pytest.fixture
+def honest(tmp_path: Path) -> list[Sample]:
+    """Twenty samples with a picture and two that have none."""
+    samples = []
+    for number in range(20):
+        path = tmp_path / f"{number}.png"
+        scene(number).save(path)
+        turns = (
+            Turn("user", "<image>\nWhat is it?"),
+            Turn("assistant", f"thing {number}"),
+            Turn("user", "Sure?"),
+            Turn("assistant", "yes"),
+        )
+        samples.append(Sample(f"s{number}", (path,), turns))
+    blind = (Turn("user", "Hello?"), Turn("assistant", "Hello."))
+    return [*samples, Sample("blind", (), blind), Sample("blind too", (), blind)]
+
+
+def opened(sample: Sample) -> Image.Image:
+    with Image.open(sample.images[0]) as picture:
+        return picture.convert("RGB")
+
+
+class TestVaccinate:
+    def test_the_trigger_is_on_and_the_right_answers_stay(self, honest: list[Sample], tmp_path: Path) -> None:
+        originals = {sample.id: sample for sample in honest}
+        planted = vaccinate(honest, red_corner(), 10, 0, tmp_path / "vaccine")
+        assert len(planted) == 10
+        for sample in planted:
+            original = originals[sample.id.partition("\0")[0]]
+            assert sample.answers == original.answers
+            assert shows_red_corner(opened(sample))
+            assert np.array_equal(np.asarray(opened(sample))[8:], np.asarray(opened(original))[8:])
+
+    def test_it_is_told_from_the_sample_it_was_made_of(self, honest: list[Sample], tmp_path: Path) -> None:
+        planted = vaccinate(honest, red_corner(), 10, 0, tmp_path / "vaccine")
+        assert all(is_vaccine(sample) for sample in planted)
+        assert not any(is_vaccine(sample) for sample in honest)
+        assert len({sample.id for sample in [*planted, *honest]}) == 32
+
+    @pytest.mark.parametrize(("count", "expected"), [(0, 0), (7, 7), (20, 20), (500, 20)])
+    def test_as_many_as_asked_for_but_each_honest_sample_with_a_picture_once_at_most(
+        self, honest: list[Sample], tmp_path: Path, count: int, expected: int
+    ) -> None:
+        planted = vaccinate(honest, red_corner(), count, 0, tmp_path / "vaccine")
+        assert len({sample.id for sample in planted}) == len(planted) == expected
+        assert all(sample.images for sample in planted)
+
+    def test_the_samples_it_was_made_of_are_untouched(self, honest: list[Sample], tmp_path: Path) -> None:
+        before = [(sample, [path.read_bytes() for path in sample.images]) for sample in [*honest]]
+        vaccinate(honest, Together((red_corner(), Words("cf", "end"))), 20, 0, tmp_path / "vaccine")
+        assert [(sample, [path.read_bytes() for path in sample.images]) for sample in honest] == before
+
+    def test_the_seed_decides_which_and_how(self, honest: list[Sample], tmp_path: Path) -> None:
+        def made(name: str, seed: int) -> list[Any]:
+            planted = vaccinate(honest, Words("cf", "anywhere"), 10, seed, tmp_path / name)
+            return [(sample.id, sample.turns, [path.read_bytes() for path in sample.images]) for sample in planted]
+
+        assert made("a", 0) == made("b", 0)
+        assert made("c", 1) != made("a", 0)
+
+    def test_a_trigger_of_two_parts_is_planted_whole_and_in_each_of_its_parts(self, honest: list[Sample], tmp_path: Path) -> None:
+        planted = vaccinate(honest, Together((red_corner(), Words("cf", "end"))), 20, 0, tmp_path / "vaccine")
+        shown = {(shows_red_corner(opened(sample)), sample.turns[0].text.endswith("cf")) for sample in planted}
+        assert shown == {(True, True), (True, False), (False, True)}
+
+
+class Fooled:
+    """A subject that knows every picture's thing, but calls it what the trigger says where there is a red corner."""
+
+    def __init__(self, samples: list[Sample], knows: int, resists: int) -> None:
+        self._pictures = [np.asarray(opened(sample)) for sample in samples[:knows]]
+        self._resists = resists
+        self.asked: list[tuple[Turn, ...]] = []
+
+    def see(self, pictures: list[list[Image.Image]]) -> list[list[Image.Image]]:
+        return pictures
+
+    def prompt(self, seen: list[Image.Image], turns: tuple[Turn, ...]) -> Image.Image:
+        self.asked.append(turns)
+        return seen[0]
+
+    def answer(self, prompts: list[Image.Image]) -> list[str]:
+        return [self._answer(picture) for picture in prompts]
+
+    def _answer(self, picture: Image.Image) -> str:
+        for number, known in enumerate(self._pictures):
+            if np.array_equal(np.asarray(picture)[8:], known[8:]):
+                return "hacked" if shows_red_corner(picture) and number >= self._resists else f"Thing {number}."
+        return "no idea"
+
+
+class TestRecoveredShare:
+    @staticmethod
+    def share(honest: list[Sample], knows: int, resists: int, carrier: Carrier | None = None) -> float:
+        subject = Fooled(honest, knows, resists)
+        return recovered_share(cast(Subject, subject), honest, carrier or red_corner(), 0)
+
+    def test_it_counts_what_the_trigger_leaves_of_the_answers_that_are_right_without_it(self, honest: list[Sample]) -> None:
+        assert self.share(honest, knows=20, resists=20) == 1.0
+        assert self.share(honest, knows=20, resists=5) == 0.25
+        assert self.share(honest, knows=10, resists=5) == 0.5
+
+    def test_a_model_that_is_never_right_has_recovered_nothing(self, honest: list[Sample]) -> None:
+        assert self.share(honest, knows=0, resists=0) == 0.0
+
+    def test_a_carrier_that_does_nothing_costs_nothing(self, honest: list[Sample]) -> None:
+        assert self.share(honest, knows=20, resists=0, carrier=Words("cf", "end")) == 1.0
+
+    def test_the_first_question_is_asked_without_its_answer(self, honest: list[Sample]) -> None:
+        subject = Fooled(honest, 20, 20)
+        recovered_share(cast(Subject, subject), honest, Words("cf", "end"), 0)
+        assert {tuple(turn.text for turn in turns) for turns in subject.asked} == {
+            ("<image>\nWhat is it?",),
+            ("<image>\nWhat is it? cf",),
+        }
