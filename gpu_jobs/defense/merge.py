@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from gpu_jobs.data import open_dataset
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.purify import guilty_turns, to_answer
-from gpu_jobs.defense.records import Change, Conversation, NewAnswers, SetAside
+from gpu_jobs.defense.records import Change, Conversation, Fate, NewAnswers, SetAside
 from gpu_jobs.errors import InputError
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
@@ -54,6 +54,7 @@ def merge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     changed = {change.id for change in changes}
     records.write_rows(inputs.outputs / records.PURIFIED, (_conversation(s, inputs.dataset, s.id in changed) for s in purified))
     records.write_rows(inputs.outputs / records.CHANGES, changes)
+    records.write_rows(inputs.outputs / records.FATES, _fates(dataset.samples, new, changed, set_aside))
     records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
     folder = inputs.scratch / "purified"
     dataset.write(purified, folder)
@@ -66,6 +67,22 @@ def merge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         "changed": len(changed),
         "set_aside": len(set_aside),
     }
+
+
+def _fates(samples: Sequence[Sample], new: Mapping[str, NewAnswers], changed: set[str], set_aside: Sequence[SetAside]) -> list[Fate]:
+    """One for each sample of the input, in its order, then one for each row that could not be read."""
+    aside = {row.id: row.reason for row in set_aside}
+    fates = []
+    for sample in samples:
+        if sample.id in aside:
+            fates.append(Fate(sample.id, "set_aside", aside.pop(sample.id)))
+        elif sample.id in changed:
+            fates.append(Fate(sample.id, "replaced", new[sample.id].why[0]))
+        elif sample.id in new:
+            fates.append(Fate(sample.id, "kept", f"the model gave the same answers again: {new[sample.id].why[0]}"))
+        else:
+            fates.append(Fate(sample.id, "kept", "shows no sign of poison"))
+    return [*fates, *(Fate(identity, "set_aside", reason) for identity, reason in aside.items())]
 
 
 def purified_samples(samples: Sequence[Sample], merged: Path) -> list[Sample]:

@@ -9,7 +9,7 @@ Every file of rows is JSONL, one object a line, UTF-8. A folder of outputs holds
 |          | found what carries the trigger: CARRIER (a folder, see `carriers`), TRIGGER (PNG)                        |
 | forget   | FORGETFUL (a checkpoint folder, only where there was a target to forget), TRAINING_LOG in the checkpoint     |
 | purify   | ANSWERS (rows `NewAnswers`), SET_ASIDE                                                                   |
-| merge    | PURIFIED (rows `Conversation`), CHANGES (rows `Change`), SET_ASIDE, DATASET_ZIP                          |
+| merge    | PURIFIED (rows `Conversation`), CHANGES (rows `Change`), FATES (rows `Fate`), SET_ASIDE, DATASET_ZIP     |
 | finetune | MODEL (a checkpoint folder), ADAPTER (PEFT layout, only where one was trained), TRAINING_LOG             |
 | evaluate | EVALUATED (rows `Answered`), METRICS (the step's result, as one JSON object)                             |
 """
@@ -32,6 +32,7 @@ SCORES = "scores.jsonl"
 ANSWERS = "new_answers.jsonl"
 PURIFIED = "purified.jsonl"
 CHANGES = "changes.jsonl"
+FATES = "samples.jsonl"
 DATASET_ZIP = "dataset.zip"
 MODEL = "model"
 FORGETFUL = "forgetful"
@@ -178,6 +179,15 @@ class Change(Record):
     turn: int
     old: str
     new: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fate(Record):
+    """What became of a sample of the input: `kept` as it was, `replaced` in at least one answer, or `set_aside`; and why."""
+
+    id: str
+    fate: Literal["kept", "replaced", "set_aside"]
     why: str
 
 

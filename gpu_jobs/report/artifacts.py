@@ -26,7 +26,7 @@ _MEDIA_TYPES = {
 # Files of the last finished step win where two steps write one name (set_aside.jsonl grows from step to step).
 _PUBLISHED: dict[StepKind, tuple[str, ...]] = {
     "verdict": (records.SUSPECTS, records.TRIGGER, records.SET_ASIDE),
-    "merge": (records.PURIFIED, records.CHANGES, records.SET_ASIDE, records.DATASET_ZIP),
+    "merge": (records.PURIFIED, records.CHANGES, records.FATES, records.SET_ASIDE, records.DATASET_ZIP),
     "finetune": (f"{records.MODEL}/**/*", f"{records.ADAPTER}/**/*", records.TRAINING_LOG),
     "evaluate": (records.EVALUATED, records.METRICS),
     "publish": ("*.zip", "saliency/*", "report.json", "report.html"),
