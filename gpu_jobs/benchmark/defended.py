@@ -21,7 +21,6 @@ from gpu_jobs.defense.scoring import is_attacked, normalise
 
 # The evaluation is ours: no test set and no target is told to the defence.
 STEPS: tuple[StepKind, ...] = tuple(kind for kind in DEFENSE if kind != "evaluate")
-SCORES = "scores.jsonl"
 RESULT = "result.json"
 # The code that the outcome of a defence follows from.
 CODE = ("defense", "diffusion", "families", "data", "config.py", "steps.py")
@@ -80,7 +79,7 @@ def defended(attacked: Attacked, parameters: JobParameters, store: Store) -> Def
     result = read_json(folder / RESULT)
     flagged = frozenset(row["id"] for row in records.read_rows(folder / "verdict-0" / records.SUSPECTS))
     scores = dict.fromkeys((sample.id for sample in attacked.sets.training_samples()), 0.0)
-    found = {row["id"]: float(row["score"]) for row in records.read_rows(folder / "verdict-0" / SCORES)}
+    found = {row["id"]: float(row["score"]) for row in records.read_rows(folder / "verdict-0" / records.SCORES)}
     # A scan that gives no scores is judged by its flags.
     scores |= found or dict.fromkeys(flagged, 1.0)
     return Defended(folder, result["verdict"], result["merge"], flagged, scores, result["seconds"])

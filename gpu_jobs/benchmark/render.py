@@ -49,7 +49,7 @@ _CELLS_TEXT = """Of every attack that took. *Attack*: triggered answers that sho
 *Recovered*: triggered answers that are right. *Oracle*: recovered by the same fine-tune on the right answers, which no defence has.
 *Best rival*: the method that recovers most without the truth, ours left out. All in percent."""
 _METHODS_TEXT = """Median over the attacks that took, and the worst of them in brackets. *Of the oracle*: recovered, divided by the
-oracle's. Methods marked *oracle* read the truth: they are bounds, no rivals."""
+oracle's. Methods marked *oracle* read the truth: they are yardsticks, no rivals."""
 _DETECTION_TEXT = """What Lustral found, with no labels and no clean data. *AUROC*: of the scan's scores. *Flagged*: of the poisoned
 and of the other samples. *Residual*: poisoned samples that still show the target in the purified set. *Kept*: clean samples
 that keep their answers."""

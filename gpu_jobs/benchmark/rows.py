@@ -20,7 +20,7 @@ PACKAGES = ("lustral", "torch", "transformers", "peft")
 class Row:
     """One method on one cell. Shares lie between 0 and 1; null where a field does not apply.
 
-    oracle: the method reads the truth: a bound, no rival.
+    oracle: the method reads the truth: a yardstick, no rival.
     samples: of the training set.
     n: held-out samples behind each share: triggered ones, of which there are none for a clean model, and as many clean ones.
     took: whether the attack success rate before the defence was high enough for a defence to be judged by.
