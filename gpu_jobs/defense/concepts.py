@@ -87,7 +87,9 @@ def find_swap(group: Group, samples: Mapping[str, Sample], laboratory: Laborator
     pattern, outcome = best
     turns = sorted(group.first_turns.items())
     matches = pattern.match([open_images(samples[identity])[0] for identity, _ in turns])
-    shown = {identity for (identity, _), match in zip(turns, matches, strict=True) if match > _valley(matches)}
+    # Below 0 a match only says how unlike the patch a picture is there: that spread is no heap of its own.
+    threshold = _valley(matches.clip(min=0.0))
+    shown = {identity for (identity, _), match in zip(turns, matches, strict=True) if match > threshold}
     showing = frozenset(turn for turn in group.turns if turn[0] in shown)
     return Swap(outcome, Overlay(pattern), showing, dict(zip(turns, matches.tolist(), strict=True)))
 

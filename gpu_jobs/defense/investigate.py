@@ -29,7 +29,7 @@ LOOKED_AT = 200
 # What covers more of the picture than this is content: pictures that are alike.
 SMALLEST_COVER, LARGEST_COVER = 0.002, 0.4
 # Tests a group may go through; its false alarms are shared out among them.
-TESTS = 6
+TESTS = 7
 
 
 @dataclass(frozen=True, slots=True)
