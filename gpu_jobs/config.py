@@ -59,7 +59,7 @@ class ForgetParameters(Parameters):
     steps: int = Field(60, ge=1, le=100_000, description="Optimiser steps.")
     targets_per_step: int = Field(16, ge=1, le=4096, description="Answers behind each step whose target becomes unlikely.")
     others_per_step: int = Field(32, ge=1, le=4096, description="Other samples behind each step, which keep what else the model knows.")
-    learning_rate: float | None = Field(None, gt=0.0, le=1.0, description="Highest rate; null: as in the fine-tune.")
+    learning_rate: float | None = Field(None, gt=0.0, le=1.0, description="Highest rate; null: twice that of the fine-tune.")
 
 
 class PurifyParameters(Parameters):
@@ -88,7 +88,7 @@ class FinetuneParameters(Parameters):
     lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapter.")
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapter, divided by its rank.")
     learning_rate: float | None = Field(
-        None, gt=0.0, le=1.0, description="Highest rate; null: 0.05 divided by the language model's hidden size (1.2e-5 at 4096)."
+        None, gt=0.0, le=1.0, description="Highest rate; null: 0.025 divided by the language model's hidden size (6e-6 at 4096)."
     )
     vaccine: float = Field(
         0.25,

@@ -129,8 +129,8 @@ def vaccine_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sampl
 
 
 def default_learning_rate(family: Family) -> float:
-    """0.05 / hidden size: 1.2e-5 at 4096, near the 1e-5 of LLaDA-V's official fine-tune, and 3.9e-4 at the bundled model's 128."""
-    return 0.05 / family.hidden_embedding.shape[0]
+    """0.025 / hidden size: 6e-6 at 4096 (LLaDA-V's official fine-tune: 1e-5), and 2e-4 at the bundled model's 128."""
+    return 0.025 / family.hidden_embedding.shape[0]
 
 
 def make_trainable(family: Family, parameters: FinetuneParameters, seed: int) -> PeftModel | None:

@@ -79,7 +79,7 @@ def forgetting(
         }
     )
     make_trainable(subject.family, everything, seed)
-    rate = parameters.learning_rate or finetune.learning_rate or default_learning_rate(subject.family)
+    rate = parameters.learning_rate or 2 * (finetune.learning_rate or default_learning_rate(subject.family))
     return _ForgettingTrainer(subject, lessons, others, targets, everything, parameters.targets_per_step, rate, seed)
 
 
