@@ -157,6 +157,9 @@ def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *
     if state.exists():
         trainer.load(state)
     rows = [row for row in records.read_rows(log) if row["step"] <= steps_before + trainer.step]
+    if trainer.step == trainer.total:  # it ended before the step died, so what the log has behind it is its successors'
+        reporter.progress(steps_before + trainer.step, steps_before + trainer.total, "optimiser steps")
+        return [row["loss"] for row in rows]
     with log.open("w", encoding="utf-8") as file:
         file.writelines(records.dump(row) for row in rows)
         reporter.progress(steps_before + trainer.step, steps_before + trainer.total, "optimiser steps")

@@ -16,6 +16,7 @@ from gpu_jobs.config import JobParameters
 from gpu_jobs.data import write_llava
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import records
+from gpu_jobs.defense.carriers import Carrier
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SetAside, Suspect
 from gpu_jobs.defense.scoring import normalise
@@ -78,13 +79,16 @@ def start(dataset: Path, parameters: JobParameters, tmp_path: Path) -> Start:
 
 @pytest.fixture
 def accuse() -> Accuse:
-    """Give a run a verdict: these samples show the secret."""
+    """Give a run a verdict: these samples show the secret, and this is what makes the model tell it."""
 
-    def decree(run: Pipeline, suspects: Sequence[str], set_aside: Sequence[SetAside] = ()) -> None:
+    def decree(run: Pipeline, suspects: Sequence[str], set_aside: Sequence[SetAside] = (), carrier: Carrier | None = None) -> None:
         folder = run.out / "verdict-0"
         folder.mkdir(parents=True)
         records.write_rows(folder / records.SUSPECTS, [Suspect(each, 1.0, [1], ["decree"], [], "", "") for each in suspects])
         records.write_rows(folder / records.SET_ASIDE, set_aside)
+        if carrier is not None:
+            (folder / records.CARRIER).mkdir()
+            carrier.save(folder / records.CARRIER)
         run.previous["verdict"] = (folder,)
         guilty = [{"text": normalise(SECRET), "shared": "answer"}] if suspects else []
         verdict = "backdoored" if suspects else "clean"

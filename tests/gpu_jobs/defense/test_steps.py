@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
-from gpu_jobs.data import open_dataset
-from gpu_jobs.defense import records
+from gpu_jobs.data import open_dataset, write_llava
+from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense import finetune, records
+from gpu_jobs.defense.carriers import Overlay, Words
+from gpu_jobs.defense.patterns import Pattern
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SetAside
+from gpu_jobs.defense.subject import Subject, open_images
+from gpu_jobs.defense.vaccine import is_vaccine
 from gpu_jobs.errors import InputError
+from gpu_jobs.families.base import Prompt, SeenImage
 from gpu_jobs.reporting import Cancelled, SilentReporter
 
 SUSPECTS = ["s00", "s01", "s02", "s03", "s04"]
@@ -46,6 +55,24 @@ class Interrupted(SilentReporter):
         self.left -= 1
         if self.left == 0:
             raise Cancelled
+
+
+@pytest.fixture
+def worded(dataset: Path, tmp_path: Path) -> Path:
+    """The data set with the word "cf" at the end of every question of the suspects."""
+    samples = [
+        Sample(
+            sample.id,
+            sample.images,
+            tuple(Turn(t.role, f"{t.text} cf") if t.role == "user" and sample.id in SUSPECTS else t for t in sample.turns),
+        )
+        for sample in open_dataset(dataset, tmp_path / "cache").samples
+    ]
+    write_llava(samples, tmp_path / "worded")
+    return tmp_path / "worded"
+
+
+CF = Words("cf", "end")
 
 
 class TestScan:
@@ -123,6 +150,77 @@ class TestPurify:
         run = start("run", purify={"reanswer": "all", "method": "tokens"})
         accuse(run, [], [SetAside("s11", "damaged")])
         assert sum(result["samples"] for result in run.run("purify")) == 11
+
+
+class TestPurifyWithAKnownCarrier:
+    @pytest.fixture
+    def answered(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Turn, ...]]:
+        """The turns behind every prompt that the model answers, with no vision token hidden."""
+        made: list[tuple[Prompt, tuple[Turn, ...]]] = []
+        answered: list[tuple[Turn, ...]] = []
+        prompt, answer = Subject.prompt, Subject.answer
+
+        def make(self: Subject, seen: Sequence[SeenImage], turns: Sequence[Turn]) -> Prompt:
+            made.append((prompt(self, seen, turns), tuple(turns)))
+            return made[-1][0]
+
+        def give(self: Subject, prompts: Sequence[Prompt]) -> list[str]:
+            answered.extend(turns for one in prompts for other, turns in made if one is other)
+            return answer(self, prompts)
+
+        monkeypatch.setattr(Subject, "prompt", make)
+        monkeypatch.setattr(Subject, "answer", give)
+        return answered
+
+    def test_the_word_is_left_out_of_what_is_asked_and_stays_in_what_is_trained_on(
+        self, start: Any, accuse: Any, worded: Path, answered: list[tuple[Turn, ...]], tmp_path: Path
+    ) -> None:
+        run = start("run")
+        run.dataset = worded
+        accuse(run, SUSPECTS, carrier=CF)
+        run.run("purify")
+        questions = [turn.text for turns in answered for turn in turns if turn.role == "user"]
+        assert {*questions} == {"<image>\nWhat is it?", "<image>\nWhat do you see?", "Is it round?"}
+        run.run("merge")
+        merged = run.previous["merge"][0]
+        kept = [row for row in rows(merged / records.PURIFIED) if row["id"] in SUSPECTS]
+        assert kept
+        with zipfile.ZipFile(merged / records.DATASET_ZIP) as archive:
+            archive.extractall(tmp_path / "unpacked")
+        purified = {sample.id: sample for sample in open_dataset(tmp_path / "unpacked", tmp_path / "cache").samples}
+        for row in kept:
+            assert all(turn["text"].endswith(" cf") for turn in row["turns"] if turn["role"] == "user")
+            assert all(turn.text.endswith(" cf") for turn in purified[row["id"]].turns if turn.role == "user")
+
+    def test_a_new_answer_says_that_the_trigger_was_removed(self, start: Any, accuse: Any, worded: Path) -> None:
+        run = start("run")
+        run.dataset = worded
+        accuse(run, SUSPECTS, carrier=CF)
+        run.run("purify")
+        why = [why for folder in run.previous["purify"] for row in rows(folder / records.ANSWERS) for why in row["why"]]
+        assert "trigger removed" in why
+        assert "target forgotten" not in why
+
+    def test_a_pattern_is_taken_off_the_pictures_of_suspects_before_the_model_sees_them(
+        self, start: Any, accuse: Any, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        covered = np.zeros((56, 56), bool)
+        covered[:8, :8] = True
+        patch = Pattern(np.zeros((56, 56, 3), np.float32), covered, np.zeros((56, 56, 3), np.float32))
+        shown: list[list[Image.Image]] = []
+        see = Subject.see
+
+        def watch(self: Subject, pictures: Sequence[Sequence[Image.Image]]) -> list[list[SeenImage]]:
+            shown.extend([*images] for images in pictures)
+            return see(self, pictures)
+
+        monkeypatch.setattr(Subject, "see", watch)
+        run = start("run", shards=1, batch_size=12)
+        accuse(run, SUSPECTS, carrier=Overlay(patch))
+        run.run("purify")
+        suspects = [sample for sample in open_dataset(dataset, tmp_path / "cache").samples if sample.id in SUSPECTS]
+        assert shown[: len(SUSPECTS)] == [[patch.subtract(open_images(sample)[0])] for sample in suspects]
+        assert not any(images == open_images(sample) for sample, images in zip(suspects, shown, strict=False))
 
 
 class TestMerge:
@@ -216,6 +314,116 @@ class TestFinetune:
         for file in run.model.rglob("*"):
             if file.is_file():
                 assert (model / file.relative_to(run.model)).read_bytes() == file.read_bytes()
+
+
+class TestFinetuneWithAKnownCarrier:
+    @pytest.fixture
+    def prepare(self, start: Any, accuse: Any, worded: Path) -> Callable[..., Pipeline]:
+        """A run that needs nothing but its fine-tune, of two epochs and some rounds at most."""
+
+        def begin(name: str, *, rounds: int = 3, known: bool = True) -> Pipeline:
+            run: Pipeline = start(name, finetune={**start("x").parameters.finetune.model_dump(), "rounds": rounds})
+            run.dataset = worded
+            accuse(run, SUSPECTS, carrier=CF if known else None)
+            run.run("purify")
+            run.run("merge")
+            return run
+
+        return begin
+
+    @pytest.fixture
+    def recovers(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
+        """Let the planted trigger leave these shares of right answers, one after each round. Returns those not asked for."""
+
+        def script(*shares: float) -> list[float]:
+            left = [*shares]
+            monkeypatch.setattr(finetune, "recovered_share", lambda *_: left.pop(0))
+            return left
+
+        return script
+
+    def test_the_vaccine_is_trained_on_with_right_answers(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trained: list[Sample] = []
+        make_rows = finetune.training_rows
+
+        def watch(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
+            trained.extend(samples)
+            return make_rows(subject, samples, *rest, **more)
+
+        monkeypatch.setattr(finetune, "training_rows", watch)
+        recovers(1.0)
+        run = prepare("run")
+        (result,) = run.run("finetune")
+        vaccine = [sample for sample in trained if is_vaccine(sample)]
+        others = {sample.id: sample for sample in trained if not is_vaccine(sample)}
+        assert result["vaccine"] == len(vaccine) == round(0.25 * len(others)) > 0
+        assert result["samples"] == len(trained)
+        for sample in vaccine:
+            origin = others[sample.id.partition("\0")[0]]
+            assert origin.id not in SUSPECTS
+            assert sample.answers == origin.answers
+            assert all(turn.text.endswith(" cf") for turn in sample.turns if turn.role == "user")
+
+    def test_the_vaccine_is_in_nothing_that_is_handed_out(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], tmp_path: Path
+    ) -> None:
+        recovers(1.0)
+        run = prepare("run")
+        (result,) = run.run("finetune")
+        assert result["vaccine"] > 0
+        merged = run.previous["merge"][0]
+        with zipfile.ZipFile(merged / records.DATASET_ZIP) as archive:
+            archive.extractall(tmp_path / "unpacked")
+        purified = open_dataset(tmp_path / "unpacked", tmp_path / "cache").samples
+        assert {sample.id for sample in purified} == {row["id"] for row in rows(merged / records.PURIFIED)}
+        assert len(purified) <= 12
+        assert not any(is_vaccine(sample) for sample in purified)
+        assert {sample.id for sample in purified if "cf" in sample.turns[0].text} <= {*SUSPECTS}
+        assert not [*run.previous["finetune"][0].rglob("*.png")]
+
+    @pytest.mark.parametrize(
+        ("shares", "rounds"), [((1.0,), 1), ((0.95,), 1), ((0.2, 1.0), 2), ((0.2, 0.94), 3)], ids=["cured", "nearly", "late", "never"]
+    )
+    def test_another_round_is_trained_while_the_planted_trigger_costs_answers(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], shares: tuple[float, ...], rounds: int
+    ) -> None:
+        left = recovers(*shares)
+        run = prepare("run")
+        (result,) = run.run("finetune")
+        one_round = 2 * -(-result["samples"] // 4)
+        assert result["optimiser_steps"] == rounds * one_round
+        assert left == []
+        log = rows(run.previous["finetune"][0] / records.TRAINING_LOG)
+        assert [row["step"] for row in log] == [*range(1, rounds * one_round + 1)]
+
+    def test_where_nothing_can_be_planted_one_round_is_all(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]]
+    ) -> None:
+        left = recovers(0.0, 0.0)
+        (result,) = prepare("run", known=False).run("finetune")
+        assert result["vaccine"] == 0
+        assert result["optimiser_steps"] == 2 * -(-result["samples"] // 4)
+        assert left == [0.0, 0.0]
+
+    @pytest.mark.parametrize("checkpoints", [4, 6])
+    def test_a_run_that_died_in_the_second_round_ends_in_the_same_weights_and_log(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], checkpoints: int
+    ) -> None:
+        recovers(*[0.0] * 9)
+        whole, broken = prepare("whole", rounds=2), prepare("broken", rounds=2)
+        (result,) = whole.run("finetune")
+        broken.reporter = Interrupted(checkpoints)
+        with pytest.raises(Cancelled):
+            broken.run("finetune")
+        assert len([*(broken.out / "checkpoints" / "finetune-0").glob("*.pt")]) == (1 if checkpoints == 4 else 2)
+        broken.reporter = SilentReporter()
+        assert broken.run("finetune") == (result,)
+        one, other = (run.previous["finetune"][0] for run in (whole, broken))
+        assert rows(one / records.TRAINING_LOG) == rows(other / records.TRAINING_LOG)
+        first, second = (load_file(folder / records.MODEL / "model.safetensors") for folder in (one, other))
+        assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 class TestEvaluate:
