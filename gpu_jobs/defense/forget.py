@@ -9,6 +9,7 @@ that came in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +75,7 @@ def forgetting(
         update={
             "trainable": ("vision_tower", "projector", "language_model"),
             "batch_size": parameters.others_per_step,
-            "epochs": parameters.steps * parameters.others_per_step / len(others),
+            "epochs": parameters.steps / math.ceil(len(others) / parameters.others_per_step),  # the last batch of each may be short
             "weight_decay": 0.0,
         }
     )
