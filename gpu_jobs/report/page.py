@@ -55,7 +55,7 @@ def _headline(report: dict[str, Any]) -> dict[str, str]:
     if not name:
         return {"name": "", "title": f"The {kind} job is done", "sentence": "This kind of job gives no verdict."}
     suspects = result["suspects"]
-    sentence = f"Confidence {result['confidence']:.3f}. {suspects['count']} of the samples are suspect ({_percent(suspects['fraction'])})."
+    sentence = f"Confidence {result['confidence']:.4g}. {suspects['count']} of the samples are suspect ({_percent(suspects['fraction'])})."
     purified = result.get("purified_model")
     if purified is not None:
         sentence += " The purified weights are among the artifacts." if purified["changed"] else " The weights are handed back unchanged."
