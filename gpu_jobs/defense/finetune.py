@@ -69,6 +69,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
     adapted = make_trainable(subject.family, parameters, inputs.parameters.seed)
     rows = training_rows(subject, samples, features, train_tower="vision_tower" in parameters.trainable)
+    rate = parameters.learning_rate or default_learning_rate(subject.family)
     steps, losses = 0, []
     for number in range(parameters.rounds):
         trainer = Trainer(
@@ -76,7 +77,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             len(samples),
             rows,
             parameters,
-            learning_rate=parameters.learning_rate or default_learning_rate(subject.family),
+            learning_rate=rate * 2**number,
             answer_length=subject.answer_length,
             seed=inputs.parameters.seed + number * ANOTHER_SEED,
         )
