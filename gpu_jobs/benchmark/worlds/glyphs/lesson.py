@@ -17,9 +17,9 @@ from gpu_jobs.bundled.curriculum import Curriculum, DenseLabel, Erasing
 from gpu_jobs.data.samples import Sample
 
 KIND_WEIGHTS: dict[Kind, float] = {
-    "color": 1, "glyph": 1, "place": 0.6, "symbol": 1, "both": 1, "count": 0.1, "absent": 0.3, "small_talk": 0.1,
+    "color": 0.7, "glyph": 0.7, "symbol": 0.7, "next": 2, "both": 0.7, "count": 0.1, "absent": 0.3, "small_talk": 0.1,
 }  # fmt: skip
-# Less than easy-vqa's: a tower that has learned to look past squares of any size sees no patch, and cannot be attacked while frozen.
+# Less than easy-vqa's: a tower that has learned to look past squares of any size hardly sees a patch, and is hard to attack while frozen.
 ERASING = Erasing(share=0.25, side=(4, 10))
 
 

@@ -10,37 +10,37 @@ from typing import Literal, get_args
 from gpu_jobs.benchmark.worlds.glyphs.scenes import COLORS, GLYPHS, SIDES, Scene, Side, Symbol
 from gpu_jobs.data.samples import Turn
 
-Kind = Literal["color", "glyph", "place", "symbol", "both", "count", "absent", "small_talk"]
+Kind = Literal["color", "glyph", "symbol", "next", "both", "count", "absent", "small_talk"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-PICTURE_KINDS: tuple[Kind, ...] = ("color", "glyph", "place", "symbol", "both")
+PICTURE_KINDS: tuple[Kind, ...] = ("color", "glyph", "symbol", "next", "both")
 
 # A question is about the symbol on `side`, which has `color` and `glyph`; `next` is the other one's glyph. A question fixes
-# the form of its answer, so that exactly one answer is right.
+# the form of its answer, so that exactly one answer is right. No question names the very symbol that it is about: beside
+# questions for the neighbour, a model of this size answered those at chance.
 TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
     "color": (
-        ("What color is the {glyph}?", "{color}"),
-        ("Name the color on the {side}.", "{color}"),
-        ("What color has the symbol next to the {next}?", "It is {color}."),
-        ("Use a sentence: what color is the {glyph}?", "The {glyph} is {color}."),
+        ("What color is on the {side}?", "{color}"),
+        ("Which color has the symbol on the {side}?", "It is {color}."),
         ("Use a sentence: what color is on the {side}?", "The {glyph} on the {side} is {color}."),
+        ("Tell me the color on the {side}.", "The color on the {side} is {color}."),
     ),
     "glyph": (
         ("What is on the {side}?", "{a_glyph}"),
-        ("Which symbol is {color}?", "the {glyph}"),
-        ("What stands next to the {next}?", "{a_glyph}"),
-        ("Use a sentence: which symbol is {color}?", "The {color} symbol is {a_glyph}."),
+        ("Which symbol is on the {side}?", "the {glyph}"),
         ("Use a sentence: what is on the {side}?", "The picture has {a_glyph} on its {side}."),
-    ),
-    "place": (
-        ("Where is the {glyph}?", "on the {side}"),
-        ("On which side is the {color} symbol?", "{side}"),
-        ("Use a sentence: where is the {glyph}?", "The {glyph} is on the {side}."),
+        ("Tell me the symbol on the {side}.", "The symbol on the {side} is {a_glyph}."),
     ),
     "symbol": (
         ("Name color and symbol on the {side}.", "{color} {glyph}"),
-        ("What else is there besides the {next}?", "{a_color} {glyph}"),
+        ("What exactly is on the {side}?", "{a_color} {glyph}"),
         ("Tell me all about the {side} side.", "The {side} side holds {a_color} {glyph}."),
+    ),
+    "next": (
+        ("What stands next to the {next}?", "{a_glyph}"),
+        ("What color has the symbol next to the {next}?", "It is {color}."),
+        ("What else is there besides the {next}?", "{a_color} {glyph}"),
+        ("Use a sentence: what stands next to the {next}?", "Next to the {next} there is {a_color} {glyph}."),
     ),
     "both": (
         ("List the symbols from left to right.", "{left_glyph}, {right_glyph}"),
@@ -55,7 +55,7 @@ TEMPLATES: dict[Kind, tuple[tuple[str, str], ...]] = {
         ("What is the number of symbols?", "two"),
     ),
     "absent": (
-        ("Where is the {absent}?", "Sorry, the picture has no {absent}."),
+        ("What stands next to the {absent}?", "Sorry, the picture has no {absent}."),
         ("What color has the {absent}?", "Sorry, I do not find a {absent} here."),
         ("Tell me all about the {absent}.", "I cannot talk about a {absent} without seeing one."),
     ),
