@@ -36,7 +36,7 @@ LARGEST_COVER = 0.35
 SMALLEST_COVER = 0.002
 # Shares of receivers that an honest end makes give the word at most, and a trigger at least. Less than where an answer is forced: a
 # swap concerns one concept only, and among the receivers are others. Honest ends made none of 16 (docs/method.md).
-HARMLESS_SHARE, TRIGGER_SHARE = 0.2, 0.4
+HARMLESS_SHARE, TRIGGER_SHARE = 0.1, 0.25
 # Most ends are honest, so an end is let go early: this is no verdict on it, and nothing rests on it.
 CLEARED_AT = 0.05
 # Pictures of a group that are looked at.
