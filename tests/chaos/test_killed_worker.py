@@ -64,8 +64,12 @@ class Fleet:
         return job_id
 
     def _saved_units(self, step: StepRow) -> int:
+        """Units in the step's checkpoint; none of one that was replaced, and its files deleted, after the row was read."""
         files = (step.checkpoint or {"files": []})["files"]
-        return sum((self.folder / "objects" / "objects" / file["key"]).read_text().count("\n") for file in files)
+        try:
+            return sum((self.folder / "objects" / "objects" / file["key"]).read_text().count("\n") for file in files)
+        except FileNotFoundError:
+            return 0
 
     def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         process = start_process([sys.executable, "-m", module, *arguments], log=self.log, env=self.environment)
