@@ -10,8 +10,10 @@ from typing import Any
 
 import structlog
 
-_SECRET = re.compile(r"(lus_|whsec_)[A-Za-z0-9+/=_-]{8,}|((?:X-Amz-)?[Ss]ignature=)[^&\s\"']+|(://[^:/@\s]*:)[^@/\s]+@")
-_SECRET_NAMES = frozenset({"authorization", "secret", "secret_key", "password", "key"})
+_SECRET = re.compile(
+    r"(lus_|whsec_|hf_(?=[A-Za-z0-9]{16}))[A-Za-z0-9+/=_-]{8,}|((?:X-Amz-)?[Ss]ignature=|X-Amz-Security-Token=)[^&\s\"']+|(://[^:/@\s]*:)[^@/\s]+@"
+)
+_SECRET_NAMES = frozenset({"authorization", "secret", "secret_key", "password", "key", "token", "secret_access_key"})
 
 
 def configure_logs(level: str = "INFO") -> None:
@@ -40,7 +42,7 @@ def configure_logs(level: str = "INFO") -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # the middleware's line says more
-    for name in ("boto3", "botocore", "urllib3", "s3transfer"):
+    for name in ("boto3", "botocore", "urllib3", "s3transfer", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from app import health, openapi
 from app.artifacts.endpoints import router as artifacts
 from app.auth.endpoints import router as keys
+from app.credentials.endpoints import router as credentials
 from app.datasets.endpoints import router as datasets
 from app.errors import register_error_handlers
 from app.jobs.endpoints import router as jobs
@@ -52,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     register_error_handlers(app)
     app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
     app.add_middleware(RequestContext)
-    for router in (uploads, models, datasets, jobs, artifacts, webhooks, keys):
+    for router in (uploads, models, datasets, jobs, artifacts, webhooks, credentials, keys):
         app.include_router(router, responses=openapi.COMMON_RESPONSES)
     app.include_router(health.router)
     openapi.describe_problems(app)

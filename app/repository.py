@@ -29,6 +29,12 @@ def get_owned(session: Session, row: type[RowT], tenant_id: str, row_id: str, *,
     return found
 
 
+def find_owned(session: Session, row: type[RowT], tenant_id: str, *where: ColumnElement[bool], lock: bool = False) -> RowT | None:
+    """The tenant's one row that meets every condition, or None."""
+    query = select(row).where(row.__table__.c.tenant_id == tenant_id, *where).execution_options(populate_existing=lock)
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+
 def list_owned(session: Session, row: type[RowT], tenant_id: str, page: PageRequest, *where: ColumnElement[bool]) -> Sequence[RowT]:
     """The tenant's rows that meet every condition, newest first: one more than the page holds where there are more."""
     columns = row.__table__.c

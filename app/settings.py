@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -50,6 +51,13 @@ class Settings(BaseSettings):
     allow_private_webhooks: bool = Field(
         False, description="Let webhooks reach loopback and private addresses: for one machine, never for a shared server."
     )
+    allow_private_sources: bool = Field(
+        False, description="Let tenants name an S3 on loopback and private addresses: for one machine, never for a shared server."
+    )
+    credential_keys: SecretStr | None = Field(
+        None,
+        description="Fernet keys, by commas, that close tenants' credentials: the first encrypts, all decrypt. Null: none are kept.",
+    )
     log_level: str = "INFO"
 
     @field_validator("public_url")
@@ -57,9 +65,28 @@ class Settings(BaseSettings):
     def _strip_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
+    @field_validator("credential_keys")
+    @classmethod
+    def _are_fernet_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            for key in _split(value):
+                Fernet(key)
+        except ValueError:
+            raise ValueError("must be keys of 32 bytes in URL-safe base64, separated by commas") from None
+        return value
+
+    @property
+    def credential_key_list(self) -> list[str]:
+        """The keys of `credential_keys`, the one that encrypts first; empty where there is none."""
+        return _split(self.credential_keys)
+
     @property
     def sign_key(self) -> bytes:
         return self.secret_key.get_secret_value().encode()
+
+
+def _split(keys: SecretStr | None) -> list[str]:
+    return [key.strip() for key in keys.get_secret_value().split(",") if key.strip()] if keys else []
 
 
 @lru_cache(maxsize=1)

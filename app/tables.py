@@ -4,6 +4,7 @@ from app.artifacts.tables import ArtifactRow
 from app.audit.tables import AuditRow
 from app.auth.tables import ApiKeyRow, TenantRow
 from app.blobs.tables import BlobReferenceRow, BlobRow
+from app.credentials.tables import CredentialRow
 from app.datasets.tables import DatasetRow
 from app.db import Base
 from app.idempotency.tables import IdempotencyKeyRow
@@ -20,6 +21,7 @@ __all__ = [
     "AuditRow",
     "BlobReferenceRow",
     "BlobRow",
+    "CredentialRow",
     "DatasetRow",
     "DeliveryAttemptRow",
     "DeliveryRow",

@@ -16,7 +16,9 @@ ALL_SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 
 class KeyCreate(Input):
     name: Name
-    scopes: list[Scope] = Field(default=["read", "write"], min_length=1, description="`read` looks, `write` changes, `admin` manages keys.")
+    scopes: list[Scope] = Field(
+        default=["read", "write"], min_length=1, description="`read` looks, `write` changes, `admin` manages keys and credentials."
+    )
     expires_at: AwareDatetime | None = Field(None, description="After this the key opens nothing; null: it does not expire.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import bench, defense, demo, jobs, keys, operate, up, webhooks
+from app.cli import bench, credentials, defense, demo, jobs, keys, operate, up, webhooks
 from app.cli.failures import report_failures
 from app.cli.signals import end_in_order
 
@@ -16,7 +16,14 @@ cli = typer.Typer(
 )
 for module in (up, demo, defense):
     module.register(cli)
-for name, group in (("jobs", jobs.cli), ("keys", keys.cli), ("webhooks", webhooks.cli), ("operate", operate.cli), ("bench", bench.cli)):
+for name, group in (
+    ("jobs", jobs.cli),
+    ("keys", keys.cli),
+    ("credentials", credentials.cli),
+    ("webhooks", webhooks.cli),
+    ("operate", operate.cli),
+    ("bench", bench.cli),
+):
     cli.add_typer(group, name=name)
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli.failures import Failure
+
 cli = typer.Typer(help="For operators: needs the server's LUSTRAL_… settings, not an API key.", no_args_is_help=True)
 
 
@@ -39,3 +41,22 @@ def create_key(
     with runtime.write.begin() as session:
         typer.echo(bootstrap(session, runtime.signer, tenant=tenant, name=name).key)
     runtime.close()
+
+
+@cli.command("reseal-credentials")
+def reseal_credentials() -> None:
+    """Encrypt every tenant's credentials with the first of LUSTRAL_CREDENTIAL_KEYS. Then the other keys can be taken out."""
+    from app.credentials.service import reseal_credentials
+    from app.credentials.vault import Vault
+    from app.runtime import Runtime
+    from app.settings import load_settings
+
+    settings = load_settings()
+    vault = Vault.of(settings)
+    if vault is None:
+        raise Failure("LUSTRAL_CREDENTIAL_KEYS is not set.")
+    runtime = Runtime.open(settings)
+    with runtime.write.begin() as session:
+        count = reseal_credentials(session, vault)
+    runtime.close()
+    typer.echo(f"{count} credentials are encrypted with the first key.")

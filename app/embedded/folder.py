@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -85,6 +86,13 @@ class DataFolder:
         path = self.root / "secret-key"
         if not path.exists():
             _write_private(path, secrets.token_urlsafe(48))
+        return path.read_text()
+
+    def credential_key(self) -> str:
+        """The key that closes tenants' credentials in this folder, made on first use."""
+        path = self.root / "credential-key"
+        if not path.exists():
+            _write_private(path, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
         return path.read_text()
 
     def api_key(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ def settings_of(folder: DataFolder, url: str, broker_socket: Path) -> dict[str, 
         "LUSTRAL_SECRET_KEY": folder.secret_key(),
         "LUSTRAL_PUBLIC_URL": url,
         "LUSTRAL_WORK_DIR": str(folder.work),
-        # One user on one machine: a receiver on the same machine is what they want.
+        "LUSTRAL_CREDENTIAL_KEYS": os.environ.get("LUSTRAL_CREDENTIAL_KEYS") or folder.credential_key(),
+        # One user on one machine: a receiver or an S3 on the same machine is what they want.
         "LUSTRAL_ALLOW_PRIVATE_WEBHOOKS": "true",
+        "LUSTRAL_ALLOW_PRIVATE_SOURCES": "true",
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from app.settings import Settings
 from tests.servers.postgres import Postgres
@@ -14,16 +15,19 @@ from tests.servers.valkey import Valkey
 from tests.worlds.api import PART, Server, Tenant, run_server
 
 SECRET = "a secret that only this test run knows"
+CREDENTIAL_KEY = Fernet.generate_key().decode()
 
 
 @pytest.fixture(scope="session", params=["embedded", "production"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("api")
     with valkey.database() as broker_url:
-        common: dict[str, Any] = {"broker_url": broker_url, "secret_key": SECRET, "part_size": PART}
+        common: dict[str, Any] = {"broker_url": broker_url, "secret_key": SECRET, "part_size": PART, "credential_keys": CREDENTIAL_KEY}
         if request.param == "embedded":
             addresses = {"database_url": f"sqlite:///{folder / 'lustral.db'}", "storage_url": f"file://{folder / 'objects'}"}
-            with run_server(Settings.model_validate({**common, **addresses, "allow_private_webhooks": True})) as running:
+            with run_server(
+                Settings.model_validate({**common, **addresses, "allow_private_webhooks": True, "allow_private_sources": True})
+            ) as running:
                 yield running
             return
         postgres: Postgres = request.getfixturevalue("postgres")

@@ -34,13 +34,24 @@ class TestLogs:
         [
             (f"key {KEY} refused", KEY),
             ("signed with whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "C2FVsBQIhrscChlQIMV"),
+            ("read with hf_AbCdEfGhIjKlMnOpQrStUvWx", "AbCdEfGhIjKl"),
             ("PUT /parts/1?expires=1&signature=0123456789abcdef done", "0123456789abcdef"),
             ("https://s3/x?X-Amz-Signature=0123456789abcdef&y=1", "0123456789abcdef"),
+            ("https://s3/x?X-Amz-Security-Token=FwoGZXIvYXdzEBY&y=1", "FwoGZXIvYXdzEBY"),
             ("cannot reach postgresql+psycopg://lustral:hunter2@db/lustral", "hunter2"),
             ("cannot reach redis://:hunter2@broker:6379/0", "hunter2"),
         ],
         # Names that are the same in every worker of the test run: a key is random.
-        ids=["API key", "webhook secret", "link to a part", "link to S3", "database password", "broker password"],
+        ids=[
+            "API key",
+            "webhook secret",
+            "hub token",
+            "link to a part",
+            "link to S3",
+            "token of temporary credentials",
+            "database password",
+            "broker password",
+        ],
     )
     def test_hide_secrets_in_any_text(self, capsys: pytest.CaptureFixture[str], text: str, secret: str) -> None:
         configure_logs()

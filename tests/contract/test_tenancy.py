@@ -57,6 +57,7 @@ def one_of_everything(tenant: Tenant) -> dict[str, str]:
         "webhook_id": webhook,
         "delivery_id": expect(tenant.post(f"/v1/webhooks/{webhook}/test"), 202)["id"],
         "key_id": expect(tenant.post("/v1/keys", json={"name": "CI"}), 201)["id"],
+        "credential_id": expect(tenant.post("/v1/credentials", json={"type": "huggingface", "token": "hf_mine"}), 201)["id"],
         "number": "0",
     }
 
@@ -105,7 +106,7 @@ class TestTenancy:
             for path, item in server.app.openapi()["paths"].items()
             if "get" in item and path.count("/") == 2 and path.startswith("/v1/")
         ]
-        assert set(lists) >= {"/v1/models", "/v1/datasets", "/v1/jobs", "/v1/webhooks", "/v1/keys"}
+        assert set(lists) >= {"/v1/models", "/v1/datasets", "/v1/jobs", "/v1/webhooks", "/v1/keys", "/v1/credentials"}
         for path in lists:
             shown = stranger.get(path).text
             assert not any(id in shown for name, id in ids.items() if name != "number"), path

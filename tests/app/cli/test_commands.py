@@ -50,6 +50,18 @@ class TestWebhooks:
         assert json.loads(lustral("webhooks", "list", "--json")) == []
 
 
+class TestCredentials:
+    def test_are_set_listed_without_their_secret_and_deleted(self, lustral: Lustral) -> None:
+        credential_id = lustral(
+            "credentials", "set", "s3", "--scope", "mine", "--access-key-id", "AKIA7", "--secret-access-key", "hush"
+        ).strip()
+        listed = lustral("credentials", "list", "--json")
+        assert [(one["id"], one["scope"], one["hint"]) for one in json.loads(listed)] == [(credential_id, "mine", "AKIA…")]
+        assert "hush" not in listed
+        lustral("credentials", "delete", credential_id)
+        assert json.loads(lustral("credentials", "list", "--json")) == []
+
+
 class TestJobs:
     def test_an_empty_list_is_a_list(self, lustral: Lustral) -> None:
         assert json.loads(lustral("jobs", "list", "--json")) == []

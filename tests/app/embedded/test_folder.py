@@ -45,11 +45,12 @@ def test_what_a_killed_one_left_behind_fools_nobody(folder: DataFolder) -> None:
 def test_secrets_are_made_once_and_readable_by_their_owner_only(folder: DataFolder) -> None:
     with folder.hold():
         assert folder.secret_key() == folder.secret_key()
+        assert folder.credential_key() == folder.credential_key()
         assert folder.api_key() is None
         folder.keep_api_key("lus_secret")
         folder.announce("http://127.0.0.1:4711")
         assert folder.api_key() == "lus_secret"
-        for name in ("secret-key", "api-key", "server.json"):
+        for name in ("secret-key", "credential-key", "api-key", "server.json"):
             assert stat.S_IMODE((folder.root / name).stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
 
