@@ -106,10 +106,6 @@ class InvalidInput(Problem):
         return cls(detail, errors=[InputFault(pointer=pointer, detail=detail)])
 
 
-class NotAvailableYet(InvalidInput):
-    title, slug = "Not available yet", "not-available-yet"
-
-
 class TooManyRequests(Problem):
     status, title, slug = 429, "Too many requests", "too-many-requests"
 

@@ -43,11 +43,21 @@ class Page(Resource, Generic[T]):
 
 
 class StoredFile(Resource):
-    """A file of a model or data set as it was handed in."""
+    """A file of a model or data set as it was handed in or fetched."""
 
     path: str
     bytes: int
     sha256: str
+    etag: str | None = Field(None, description="Of a fetched file: the state of it that was fetched, as its source names it.")
+    version_id: str | None = Field(None, description="Of a file from a bucket that keeps versions.")
+
+
+class FetchProgress(Resource):
+    """How far the files of an `s3` or `huggingface` source have arrived."""
+
+    done: int
+    total: int
+    unit: Literal["bytes"] = "bytes"
 
 
 def unstorable(value: Any) -> str | None:

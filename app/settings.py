@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     link_lifetime_seconds: int = Field(900, gt=0, description="How long a download link works.")
     max_upload_bytes: int = Field(512 * 1024 * MIB, gt=0)
     max_stored_bytes: int | None = Field(None, description="Bytes a tenant may keep; null: no limit.")
+    max_source_bytes: int = Field(512 * 1024 * MIB, gt=0, description="What a model or data set fetched from S3 or a hub may have.")
+    huggingface_endpoint: str = Field("https://huggingface.co", description="The hub that `huggingface` sources are read from.")
     max_request_bytes: int = Field(8 * MIB, gt=0, description="Largest JSON body. Upload parts are not JSON and stream to storage.")
     max_open_uploads: int = Field(10_000, gt=0, description="Uploads a tenant may have open at once.")
     max_running_jobs: int = Field(100, gt=0, description="Unfinished jobs a tenant may have.")

@@ -14,6 +14,7 @@ from typing import Literal
 
 import pytest
 
+from tests.servers.hub import Hub, run_hub
 from tests.servers.postgres import Postgres, run_postgres
 from tests.servers.seaweedfs import SeaweedFS, run_seaweedfs
 from tests.servers.valkey import Valkey, run_valkey
@@ -42,6 +43,13 @@ def valkey() -> Iterator[Valkey]:
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
     with run_seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A Hugging Face hub without repositories."""
+    with run_hub() as server:
         yield server
 
 

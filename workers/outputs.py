@@ -45,15 +45,16 @@ def upload_folder(
             cache.keep(path, sha256)
         return ManifestFile(path=name, key=key, sha256=sha256, bytes=path.stat().st_size)
 
-    return _in_parallel(upload, sorted(path for path in folder.rglob("*") if path.is_file()))
+    return in_parallel(upload, sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
 def place_files(store: ObjectStore, cache: ContentCache, files: Sequence[ManifestFile], folder: Path) -> None:
     """Lay the files of a manifest out in `folder`, which is made. They share their bytes with the cache: read-only."""
     folder.mkdir(parents=True, exist_ok=True)
-    _in_parallel(lambda file: cache.place(store, file, folder / file["path"]), files)
+    in_parallel(lambda file: cache.place(store, file, folder / file["path"]), files)
 
 
-def _in_parallel(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def in_parallel(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """What `work` makes of each item, in their order."""
     with ThreadPoolExecutor(PARALLEL) as pool:
         return list(pool.map(work, items))

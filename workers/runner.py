@@ -23,7 +23,7 @@ from gpu_jobs.steps import StepInputs
 from workers.checkpoints import Checkpoints, delete_quietly
 from workers.context import Context
 from workers.heartbeat import Heartbeat, Stop
-from workers.inspection import inspect
+from workers.inspection import fetch_and_inspect
 from workers.outputs import upload_folder
 from workers.publish import publish_job
 from workers.reporter import StepReporter
@@ -53,7 +53,7 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
         log.info("step.claimed")
         try:
             if lease.job_id is None:
-                _inspect(context, lease, folder)
+                _inspect(context, lease, heartbeat, folder)
             else:
                 _run_step(context, lease, heartbeat, folder, run_step or steps.run_step)
             log.info("step.finished")
@@ -63,14 +63,14 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
             _end_early(context, lease, heartbeat, error)
 
 
-def _inspect(context: Context, lease: Lease, folder: Path) -> None:
+def _inspect(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path) -> None:
     with context.reads() as session:
         work = load_inspection(session, lease)
     if work is None:
         with context.sessions.begin() as session:
             drop_step(session, lease)
         return
-    found = inspect(context, work, folder, lease.attempt)
+    found = fetch_and_inspect(context, lease, heartbeat, work, folder)
     with context.sessions.begin() as session:
         complete_step(session, lease, result={"accepted": found.accepted}, outputs={"files": found.facts.get("thumbnails", [])})
         record_inspection(session, session.get_one(StepRow, lease.step_id), found)

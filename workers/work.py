@@ -70,12 +70,15 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class InspectionWork:
-    """The inspection of a model or data set."""
+    """The inspection of a model or data set. `files` is empty as long as they are still to be fetched from `source`."""
 
     step_id: str
+    tenant_id: str
     kind: str
     subject_id: str
+    source: dict[str, Any]
     files: Files
+    checkpoint: dict[str, Any] | None = None
 
     @property
     def prefix(self) -> str:
@@ -126,7 +129,9 @@ def load_inspection(session: Session, lease: Lease) -> InspectionWork | None:
     if step is None:
         raise LeaseLost(lease.step_id)
     subject = find_input(session, step.subject_id)
-    return None if subject is None else InspectionWork(step.id, step.kind, subject.id, subject.files)
+    if subject is None:
+        return None
+    return InspectionWork(step.id, step.tenant_id, step.kind, subject.id, subject.source, subject.files, step.checkpoint)
 
 
 def _input(session: Session, id: str | None) -> ModelRow | DatasetRow | None:

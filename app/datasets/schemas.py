@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.datasets.tables import DatasetRow
 from app.models.schemas import FindingResource
-from app.schemas import FILES_SHOWN, Input, Name, Resource, StoredFile
+from app.schemas import FILES_SHOWN, FetchProgress, Input, Name, Resource, StoredFile
 from app.sources.schemas import Source
 
 
@@ -33,7 +33,8 @@ class DatasetResource(Resource):
     object: Literal["dataset"] = "dataset"
     name: str
     status: Literal["inspecting", "ready", "rejected"]
-    source: dict[str, Any]
+    source: dict[str, Any] = Field(description="As it was given; once fetched from a hub, with the `commit` that `revision` stood for.")
+    progress: FetchProgress | None = Field(description="While its files are being fetched.")
     format: str | None = Field(description="The format its rows are in, once inspected.", examples=["llava"])
     counts: DatasetCounts | None
     errors: list[dict[str, Any]] = Field(description="The first rows that cannot be used, and why.")
@@ -62,6 +63,7 @@ class DatasetResource(Resource):
             name=row.name,
             status=row.status,
             source=row.source,
+            progress=found.get("progress"),
             format=found.get("format"),
             counts=counts,
             errors=found.get("errors", []),

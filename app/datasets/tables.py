@@ -14,8 +14,9 @@ from app.db import Base
 class DatasetRow(Base):
     """A training or evaluation set. `status`: inspecting, ready, rejected (then `findings` says why).
 
-    `files` is the manifest: `{path, key, sha256, bytes, archive}` each, `archive` meaning a zip that is unpacked into the folder.
-    `inspection` holds what was found: format, counts, row errors, thumbnails.
+    `files` is the manifest: `{path, key, sha256, bytes, archive}` each, `archive` meaning a zip that is unpacked into the folder;
+    fetched ones also have `etag` and `version_id`. Empty until an S3's or a hub's files are here.
+    `inspection` holds `progress` while files are fetched, then what was found: format, counts, row errors, thumbnails.
     """
 
     __tablename__ = "datasets"

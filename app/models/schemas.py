@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.models.tables import ModelRow
-from app.schemas import FILES_SHOWN, Input, Name, Resource, StoredFile
+from app.schemas import FILES_SHOWN, FetchProgress, Input, Name, Resource, StoredFile
 from app.sources.schemas import Source
 
 
@@ -31,7 +31,8 @@ class ModelResource(Resource):
     object: Literal["model"] = "model"
     name: str
     status: Literal["inspecting", "ready", "rejected"]
-    source: dict[str, Any]
+    source: dict[str, Any] = Field(description="As it was given; once fetched from a hub, with the `commit` that `revision` stood for.")
+    progress: FetchProgress | None = Field(description="While its files are being fetched.")
     family: str | None = Field(description="The model family, once inspected.", examples=["llada_v"])
     parameters: int | None
     tensors: int | None
@@ -46,13 +47,14 @@ class ModelResource(Resource):
     @classmethod
     def of(cls, row: ModelRow) -> ModelResource:
         found = row.inspection
-        # Inspected, the files are those of the unpacked folder; before, those that were handed in.
-        files = found.get("files") or row.files
+        # Inspected, an archive's files are those of the unpacked folder.
+        files = (found.get("files") if any(file["archive"] for file in row.files) else None) or row.files
         return cls(
             id=row.id,
             name=row.name,
             status=row.status,
             source=row.source,
+            progress=found.get("progress"),
             family=found.get("family"),
             parameters=found.get("parameters"),
             tensors=found.get("tensors"),

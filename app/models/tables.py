@@ -14,8 +14,9 @@ from app.db import Base
 class ModelRow(Base):
     """A suspect or purified model. `status`: inspecting, ready, rejected (then `findings` says why).
 
-    `files` is the manifest: `{path, key, sha256, bytes, archive}` each, `archive` meaning a zip that is unpacked into the folder.
-    `inspection` holds what was found: family, parameters, tensors, dtype.
+    `files` is the manifest: `{path, key, sha256, bytes, archive}` each, `archive` meaning a zip that is unpacked into the folder;
+    fetched ones also have `etag` and `version_id`. Empty until an S3's or a hub's files are here.
+    `inspection` holds `progress` while files are fetched, then what was found: family, parameters, tensors, dtype.
     """
 
     __tablename__ = "models"

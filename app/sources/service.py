@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from app.blobs.service import adopt, hold, release, sweep
 from app.blobs.tables import BlobRow
 from app.datasets.tables import DatasetRow
 from app.db import database_now
-from app.errors import Conflict, InputFault, InvalidInput, NotAvailableYet, NotFound
+from app.errors import Conflict, InputFault, InvalidInput, NotFound
 from app.ids import new_id
 from app.jobs.inspections import InspectionKind, queue_inspection
 from app.jobs.outbox import ring
@@ -45,13 +45,18 @@ _NOUNS: dict[type[ModelRow | DatasetRow], _Noun] = {
 
 
 class ManifestFile(TypedDict):
-    """One entry of `files`: where it lies in the folder and in the object store. An archive is unpacked into the folder."""
+    """One entry of `files`: where it lies in the folder and in the object store. An archive is unpacked into the folder.
+
+    etag, version_id: of the file at the source it was fetched from.
+    """
 
     path: str
     key: str
     sha256: str
     bytes: int
     archive: bool
+    etag: NotRequired[str]
+    version_id: NotRequired[str]
 
 
 def register(session: Session, caller: Caller, table: type[Subject], name: str, source: Source) -> Subject:
@@ -60,7 +65,7 @@ def register(session: Session, caller: Caller, table: type[Subject], name: str, 
     Raises:
         NotFound: the source names an upload or artifact that is not there.
         Conflict: an upload is not complete, or its bytes are gone.
-        InvalidInput: the files cannot lie side by side in one folder, or the kind of source is not available.
+        InvalidInput: the files cannot lie side by side in one folder.
     """
     noun = _NOUNS[table]
     subject_id = new_id(noun.prefix)
@@ -110,8 +115,7 @@ def _take_files(session: Session, tenant_id: str, source: Source, owner_id: str)
         return _take_uploads(session, tenant_id, source, owner_id)
     if isinstance(source, ArtifactSource):
         return _take_artifact(session, tenant_id, source, owner_id)
-    detail = f"sources of type {source.type!r} are not available yet; upload the files, or name an artifact"
-    raise NotAvailableYet(detail, errors=[InputFault(pointer="/source/type", detail=detail)])
+    return []  # a worker fetches them before it inspects them
 
 
 def _take_uploads(session: Session, tenant_id: str, source: UploadSource, owner_id: str) -> list[ManifestFile]:
@@ -157,8 +161,13 @@ def _take_artifact(session: Session, tenant_id: str, source: ArtifactSource, own
     return files
 
 
+def is_archive(path: str) -> bool:
+    """Whether a file of this name is unpacked into its folder."""
+    return path.lower().endswith(".zip")
+
+
 def _entry(path: str, stored: BlobRow | ArtifactRow) -> ManifestFile:
-    return ManifestFile(path=path, key=stored.key, sha256=stored.sha256, bytes=stored.bytes, archive=path.lower().endswith(".zip"))
+    return ManifestFile(path=path, key=stored.key, sha256=stored.sha256, bytes=stored.bytes, archive=is_archive(path))
 
 
 def _shown(source: Source) -> dict[str, Any]:

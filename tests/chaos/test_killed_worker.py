@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +20,8 @@ import redis
 from app.embedded.processes import start_process, stop_process
 from app.jobs.tables import StepRow
 from tests.chaos.steps import HALF, UNITS
+from tests.gpu_jobs.data.builders import png
+from tests.servers.hub import Hub, Repository
 from tests.worlds.jobs import World, make_world
 
 PATIENCE = 60.0
@@ -193,3 +197,30 @@ def test_cancel_stops_the_workers_within_seconds(fleet: Fleet) -> None:
     assert fleet.world.get(job_id).status == "cancelling"
     fleet.wait_for("the job to be cancelled", lambda: fleet.world.get(job_id).status == "cancelled")
     assert {step.status for step in fleet.world.steps(job_id)} == {"succeeded", "cancelled"}
+
+
+@ON_BOTH
+def test_kill_9_in_the_middle_of_fetching_loses_nothing_that_had_arrived(fleet: Fleet, hub: Hub) -> None:
+    rows = [{"id": "1", "image": "a.png", "conversations": [{"from": "human", "value": "<image>\n?"}, {"from": "gpt", "value": "x"}]}]
+    files = {"a.png": png("red"), "rows.json": json.dumps(rows).encode(), **{f"{number:02}.png": png("blue") for number in range(40)}}
+    hub.repositories["datasets/lab/set"] = Repository(files)
+    hub.held = {"rows.json"}
+    fleet.environment["LUSTRAL_HUGGINGFACE_ENDPOINT"] = hub.endpoint
+    worker = fleet.start_worker()
+    dataset_id = fleet.world.dataset(status="inspecting", source={"type": "huggingface", "repo_id": "lab/set", "revision": "main"})
+    step_id = fleet.world.inspect(dataset_id)
+    fleet.wait_for("the last file to be half-way", hub.reached.is_set)
+    arrived = {file["path"] for file in (fleet.world.step(step_id).checkpoint or {})["files"]}
+    assert len(arrived) >= 32
+    os.killpg(worker.pid, signal.SIGKILL)
+    hub.held.clear()
+    hub.released.set()
+    fleet.start_worker()
+    fleet.wait_for("the data set to be ready", lambda: fleet.world.subject(dataset_id).status != "inspecting")
+    dataset = fleet.world.subject(dataset_id)
+    assert dataset.status == "ready", dataset.findings
+    assert fleet.world.step(step_id).attempt == 2
+    assert {path for path in arrived if hub.downloads[path] > 1} == set(), "what had arrived was not fetched again"
+    assert {file["path"]: file["sha256"] for file in dataset.files} == {
+        path: hashlib.sha256(content).hexdigest() for path, content in files.items()
+    }

@@ -69,7 +69,7 @@ def run_seaweedfs() -> Iterator[SeaweedFS]:
             "master.telemetry": "false",
             "master.volumeSizeLimitMB": 256,
             "volume.port": volume,
-            "volume.max": 100,
+            "volume.max": 1000,  # each bucket takes seven
             "volume.preStopSeconds": 0,
             "filer": "true",
             "filer.port": filer,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy.engine import make_url
 
 from app.settings import Settings
@@ -33,6 +34,8 @@ def context(world: World, tmp_path: Path) -> Iterator[Context]:
         work_dir=tmp_path / "work",
         heartbeat_seconds=0.02,
         allow_private_webhooks=True,
+        allow_private_sources=True,
+        credential_keys=Fernet.generate_key().decode(),
     )
     made = make_context(settings)
     yield made

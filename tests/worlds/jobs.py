@@ -32,11 +32,17 @@ class World:
     sessions: sessionmaker[Session]
     tenant_id: str = "ten_1"
 
-    def model(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = ()) -> str:
-        return self._subject(ModelRow, new_id("model"), status, files)
+    def model(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = (), source: dict[str, Any] | None = None) -> str:
+        return self._subject(ModelRow, new_id("model"), status, files, source or {})
 
-    def dataset(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = ()) -> str:
-        return self._subject(DatasetRow, new_id("dset"), status, files)
+    def dataset(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = (), source: dict[str, Any] | None = None) -> str:
+        return self._subject(DatasetRow, new_id("dset"), status, files, source or {})
+
+    def subject(self, id: str) -> ModelRow | DatasetRow:
+        with self.sessions() as session:
+            found = inspections.find_input(session, id)
+        assert found is not None
+        return found
 
     def inspect(self, subject_id: str) -> str:
         """Queue the inspection of a model or data set and return the id of its step."""
@@ -167,7 +173,9 @@ class World:
                         if getattr(row, name, None) is not None:
                             setattr(row, name, getattr(row, name) - span)
 
-    def _subject(self, table: type[ModelRow | DatasetRow], id: str, status: str, files: Sequence[dict[str, Any]]) -> str:
+    def _subject(
+        self, table: type[ModelRow | DatasetRow], id: str, status: str, files: Sequence[dict[str, Any]], source: dict[str, Any]
+    ) -> str:
         with self.sessions.begin() as session:
             now = database_now(session)
             session.add(
@@ -176,7 +184,7 @@ class World:
                     tenant_id=self.tenant_id,
                     name=id,
                     status=status,
-                    source={},
+                    source=source,
                     files=list(files),
                     inspection={},
                     findings=[],

@@ -81,9 +81,12 @@ class TestCreate:
     @pytest.mark.parametrize(
         "elsewhere", [{"type": "s3", "uri": "s3://bucket/model/"}, {"type": "huggingface", "repo_id": "someone/model", "revision": "main"}]
     )
-    def test_says_which_sources_are_still_to_come(self, tenant: Tenant, noun: str, elsewhere: dict[str, str]) -> None:
-        problem = expect_problem(tenant.post(f"/v1/{noun}", json={"name": "x", "source": elsewhere}), 422, "/source/type")
-        assert problem["title"] == "Not available yet"
+    def test_by_reference_leaves_fetching_to_a_worker(self, server: Server, tenant: Tenant, noun: str, elsewhere: dict[str, str]) -> None:
+        created = expect(tenant.post(f"/v1/{noun}", json={"name": "x", "source": elsewhere}), 201)
+        assert (created["status"], created["source"], created["files"]) == ("inspecting", elsewhere, [])
+        with server.runtime.read() as session:
+            step = session.scalars(select(StepRow).where(StepRow.subject_id == created["id"])).one()
+        assert (step.kind, step.status, step.queue) == (f"inspect_{created['object']}", "ready", "io")
 
     def test_points_at_what_is_wrong(self, tenant: Tenant, noun: str) -> None:
         for body, pointer in [

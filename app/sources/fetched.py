@@ -1,0 +1,76 @@
+"""What a worker writes down while it fetches the files of a model or data set. Every write is guarded by the step's lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.blobs import repository as blobs_repository
+from app.blobs.service import adopt, hold, release
+from app.datasets.tables import DatasetRow
+from app.jobs.inspections import find_input
+from app.jobs.leases import Lease, LeaseLost, save_checkpoint, save_progress
+from app.models.tables import ModelRow
+from app.sources.service import ManifestFile
+
+
+def note_progress(session: Session, lease: Lease, subject_id: str, done: int, total: int) -> None:
+    """Let the owner see how many bytes have arrived.
+
+    Raises:
+        LeaseLost: the step is no longer ours, or the subject was deleted.
+    """
+    progress = {"done": done, "total": total, "unit": "bytes"}
+    save_progress(session, lease, progress)
+    _subject(session, lease, subject_id).inspection = {"progress": progress}
+
+
+def hold_known(session: Session, lease: Lease, subject_id: str, digests: Iterable[str]) -> dict[str, str]:
+    """Keys, by digest, of those bytes that the tenant has stored already. The subject holds them from now on.
+
+    Raises:
+        LeaseLost: the subject was deleted.
+    """
+    subject = _subject(session, lease, subject_id)
+    known = {sha256: blob for sha256 in sorted(set(digests)) if (blob := blobs_repository.lock_needed(session, subject.tenant_id, sha256))}
+    hold(session, known.values(), subject.id)
+    return {sha256: blob.key for sha256, blob in known.items()}
+
+
+def keep_files(session: Session, lease: Lease, subject_id: str, files: list[ManifestFile], checkpoint: dict[str, Any]) -> None:
+    """These files are stored and checked: the subject holds their bytes, and no later attempt fetches them again.
+
+    Raises:
+        LeaseLost: the step is no longer ours, or the subject was deleted.
+    """
+    save_checkpoint(session, lease, checkpoint)
+    subject = _subject(session, lease, subject_id)
+    for file in files:
+        adopt(session, tenant_id=subject.tenant_id, owner_id=subject.id, key=file["key"], sha256=file["sha256"], bytes=file["bytes"])
+
+
+def finish_fetch(
+    session: Session, lease: Lease, subject_id: str, files: list[ManifestFile], pinned: dict[str, str], checkpoint: dict[str, Any]
+) -> None:
+    """All is here: from now on it is as if the files had been uploaded.
+
+    Raises:
+        LeaseLost: the step is no longer ours, or the subject was deleted.
+    """
+    save_checkpoint(session, lease, checkpoint)
+    subject = _subject(session, lease, subject_id)
+    subject.files, subject.source = [dict(file) for file in files], {**subject.source, **pinned}
+
+
+def let_go(session: Session, subject_id: str) -> None:
+    """The source was refused half-way: what of it was stored is not needed."""
+    release(session, subject_id)
+
+
+def _subject(session: Session, lease: Lease, subject_id: str) -> ModelRow | DatasetRow:
+    subject = find_input(session, subject_id, lock=True)
+    if subject is None:
+        raise LeaseLost(lease.step_id)
+    return subject

@@ -1,0 +1,181 @@
+"""Models and data sets out of a tenant's own bucket, on a real S3."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.credentials.service import OpenCredential
+from app.datasets.schemas import DatasetResource
+from app.datasets.tables import DatasetRow
+from app.models.tables import ModelRow
+from tests.servers.seaweedfs import SeaweedFS
+from tests.workers.fetching.conftest import SetCredential, with_settings
+from tests.worlds.jobs import World
+from workers.context import Context
+from workers.fetching.origin import SourceRefused
+from workers.fetching.s3 import S3Prefix
+from workers.runner import run
+
+
+@pytest.fixture(autouse=True)
+def _may_read(set_credential: SetCredential, seaweedfs: SeaweedFS) -> None:
+    set_credential("s3", secrets_of(seaweedfs), endpoint_url=seaweedfs.endpoint_url, region=seaweedfs.region)
+
+
+def secrets_of(seaweedfs: SeaweedFS) -> dict[str, str]:
+    return {"access_key_id": seaweedfs.access_key, "secret_access_key": seaweedfs.secret_key}
+
+
+def put(seaweedfs: SeaweedFS, bucket: str, files: dict[str, bytes], prefix: str = "") -> None:
+    for path, data in files.items():
+        seaweedfs.client().put_object(Bucket=bucket, Key=prefix + path, Body=data)
+
+
+def fetch(context: Context, world: World, uri: str, noun: str = "dataset") -> ModelRow | DatasetRow:
+    make = world.model if noun == "model" else world.dataset
+    subject_id = make(status="inspecting", source={"type": "s3", "uri": uri})
+    run(context, world.inspect(subject_id))
+    return world.subject(subject_id)
+
+
+def codes(subject: ModelRow | DatasetRow) -> list[str]:
+    return [finding["code"] for finding in subject.findings]
+
+
+class TestReady:
+    @pytest.mark.parametrize("uri", ["s3://{}", "s3://{}/sets/one", "s3://{}/sets/one/"])
+    def test_a_data_set_is_fetched_checked_and_kept(
+        self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str, dataset_files: dict[str, bytes], uri: str
+    ) -> None:
+        put(seaweedfs, bucket, dataset_files, "sets/one/" if "sets" in uri else "")
+        put(seaweedfs, bucket, {"sets/one-and-a-half/data.json": b"[]"} if "sets" in uri else {})
+        row = fetch(context, world, uri.format(bucket))
+        assert row.status == "ready", row.findings
+        assert isinstance(row, DatasetRow)
+        shown = DatasetResource.of(row)
+        assert {file.path: file.sha256 for file in shown.files} == {
+            path: hashlib.sha256(data).hexdigest() for path, data in dataset_files.items() if path.endswith((".json", ".png"))
+        }
+        assert {file.etag for file in shown.files} >= {hashlib.md5(dataset_files["data.json"], usedforsecurity=False).hexdigest()}
+        assert shown.counts is not None
+        assert (shown.counts.samples, shown.progress) == (3, None)
+        assert "loader.py" in next(finding.detail for finding in shown.findings if finding.code == "not_fetched")
+        for file in row.files:
+            assert b"".join(context.store.open_range(file["key"])) == dataset_files[file["path"]]
+
+    def test_a_model_leaves_pickles_and_code_where_they_are(
+        self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str, model_files: dict[str, bytes]
+    ) -> None:
+        put(seaweedfs, bucket, model_files, "suspect/")
+        row = fetch(context, world, f"s3://{bucket}/suspect", "model")
+        assert row.status == "ready", row.findings
+        assert not [file["path"] for file in row.files if file["path"].endswith((".bin", ".py"))]
+
+    def test_the_version_that_was_read_is_recorded(
+        self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str, dataset_files: dict[str, bytes]
+    ) -> None:
+        seaweedfs.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        put(seaweedfs, bucket, dataset_files)
+        versions = seaweedfs.client().list_object_versions(Bucket=bucket)["Versions"]
+        row = fetch(context, world, f"s3://{bucket}")
+        recorded = {file["path"]: file["version_id"] for file in row.files}
+        assert len(recorded) == 4
+        assert recorded.items() <= {version["Key"]: version["VersionId"] for version in versions}.items()
+
+    def test_bytes_that_the_tenant_has_already_are_not_stored_twice(
+        self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str, dataset_files: dict[str, bytes]
+    ) -> None:
+        put(seaweedfs, bucket, dataset_files)
+        one, other = (fetch(context, world, f"s3://{bucket}") for _ in range(2))
+        assert [file["key"] for file in one.files] == [file["key"] for file in other.files]
+
+    def test_a_job_waits_until_all_is_here(
+        self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str, dataset_files: dict[str, bytes]
+    ) -> None:
+        put(seaweedfs, bucket, dataset_files)
+        dataset_id = world.dataset(status="inspecting", source={"type": "s3", "uri": f"s3://{bucket}"})
+        inspection = world.inspect(dataset_id)
+        job_id = world.job("scan", dataset_id=dataset_id, shards=1)
+        assert {status for _, status in world.statuses(job_id)} == {"blocked"}
+        run(context, inspection)
+        assert world.statuses(job_id)[0] == ("scan", "ready")
+
+
+class TestRejected:
+    """With a finding that says what to do about it, and nothing left in our store."""
+
+    def test_no_such_bucket(self, context: Context, world: World) -> None:
+        assert codes(fetch(context, world, "s3://nobody-has-this")) == ["no_such_bucket"]
+
+    def test_no_such_prefix(self, context: Context, world: World, bucket: str) -> None:
+        assert codes(fetch(context, world, f"s3://{bucket}/nothing/here")) == ["no_such_prefix"]
+
+    def test_empty(self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str) -> None:
+        put(seaweedfs, bucket, {"weights.bin": b"x"})
+        row = fetch(context, world, f"s3://{bucket}", "model")
+        assert codes(row) == ["empty"]
+        assert "weights.bin" in row.findings[0]["detail"]
+
+    @pytest.mark.parametrize("wrong", [{"secret_access_key": "wrong"}, {"access_key_id": "nobody"}])
+    def test_forbidden(
+        self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str, set_credential: SetCredential, wrong: dict[str, str]
+    ) -> None:
+        put(seaweedfs, bucket, {"data.json": b"[]"})
+        set_credential("s3", {**secrets_of(seaweedfs), **wrong}, endpoint_url=seaweedfs.endpoint_url, scope=bucket)
+        row = fetch(context, world, f"s3://{bucket}")
+        assert (row.status, codes(row)) == ("rejected", ["forbidden"])
+        assert "your credentials" in row.findings[0]["detail"]
+
+    @pytest.mark.parametrize("limit", [{"max_source_bytes": 100}, {"max_stored_bytes": 100}])
+    def test_too_large(
+        self, context: Context, world: World, seaweedfs: SeaweedFS, bucket: str, dataset_files: dict[str, bytes], limit: dict[str, int]
+    ) -> None:
+        put(seaweedfs, bucket, dataset_files)
+        row = fetch(with_settings(context, **limit), world, f"s3://{bucket}")
+        assert codes(row) == ["too_large"]
+        assert list(context.store.keys("inspections/")) == []
+
+    def test_a_private_address_on_a_shared_server(self, context: Context, world: World, set_credential: SetCredential) -> None:
+        set_credential("s3", {"access_key_id": "x", "secret_access_key": "x"}, endpoint_url="https://127.0.0.1:1", scope="mine")
+        row = fetch(with_settings(context, allow_private_sources=False), world, "s3://mine")
+        assert codes(row) == ["address_refused"]
+
+    def test_something_else_at_the_endpoint(self, context: Context, world: World, hub: Any, set_credential: SetCredential) -> None:
+        set_credential("s3", {"access_key_id": "x", "secret_access_key": "x"}, endpoint_url=hub.endpoint, scope="mine")
+        assert codes(fetch(context, world, "s3://mine")) == ["no_such_bucket"]
+
+    def test_a_store_that_does_not_answer_is_asked_again_later(self, context: Context, world: World, set_credential: SetCredential) -> None:
+        set_credential("s3", {"access_key_id": "x", "secret_access_key": "x"}, endpoint_url="http://127.0.0.1:9", scope="mine")
+        subject_id = world.dataset(status="inspecting", source={"type": "s3", "uri": "s3://mine"})
+        step_id = world.inspect(subject_id)
+        run(context, step_id)
+        step = world.step(step_id)
+        assert (step.status, world.subject(subject_id).status) == ("ready", "inspecting")
+        assert step.error is not None
+        assert "ConnectError" in step.error["detail"]
+
+
+class TestChanges:
+    @pytest.fixture
+    def origin(self, seaweedfs: SeaweedFS, bucket: str) -> S3Prefix:
+        put(seaweedfs, bucket, {"data.json": b"before"})
+        credential = OpenCredential(seaweedfs.endpoint_url, seaweedfs.region, secrets_of(seaweedfs))
+        return S3Prefix(f"s3://{bucket}", credential, allow_private=True)
+
+    def test_after_the_listing_are_noticed(self, origin: S3Prefix, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+        [file] = origin.list_files().files
+        put(seaweedfs, bucket, {"data.json": b"AFTER!"})
+        with pytest.raises(SourceRefused) as refused:
+            origin.fetch(file, tmp_path / "file", lambda _: None)
+        assert refused.value.finding.code == "changed_while_reading"
+
+    def test_so_are_deletions(self, origin: S3Prefix, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+        [file] = origin.list_files().files
+        seaweedfs.client().delete_object(Bucket=bucket, Key="data.json")
+        with pytest.raises(SourceRefused) as refused:
+            origin.fetch(file, tmp_path / "file", lambda _: None)
+        assert refused.value.finding.code == "changed_while_reading"
