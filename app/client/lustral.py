@@ -83,7 +83,7 @@ class Lustral:
         if text.startswith("s3://"):
             return self._create_and_inspect(noun, name or text, {"type": "s3", "uri": text})
         if text.startswith("hf://"):
-            repository, _, revision = text.removeprefix("hf://").partition("@")
+            repository, _, revision = text.removeprefix("hf://").removeprefix(f"{noun}/").partition("@")
             return self._create_and_inspect(
                 noun, name or repository, {"type": "huggingface", "repo_id": repository, "revision": revision or "main"}
             )
