@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.blobs.repository import stored_bytes
 from app.credentials.service import OpenCredential, open_credential
 from app.credentials.vault import Sealed, Vault
@@ -24,6 +27,8 @@ from workers.fetching.selection import choose_files
 from workers.heartbeat import Heartbeat
 from workers.outputs import in_parallel
 from workers.work import Files, InspectionWork
+
+log = structlog.get_logger()
 
 FETCHED = ("s3", "huggingface")
 """Types of sources whose files a worker has to fetch."""
@@ -212,8 +217,12 @@ class _Fetching:
             if now < self._progress_due:
                 return
             self._progress_due = now + PROGRESS_EVERY
-            with self._context.sessions.begin() as session:
-                note_progress(session, self._lease, self._work.subject_id, self._done, self._total)
+            try:
+                with self._context.sessions.begin() as session:
+                    note_progress(session, self._lease, self._work.subject_id, self._done, self._total)
+            except SQLAlchemyError as error:
+                # Nothing is fetched again because nobody could be told how far it is.
+                log.warning("progress.not_written", error=str(error))
 
 
 def _batches(files: Sequence[RemoteFile]) -> Iterator[list[RemoteFile]]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from app.credentials.service import OpenCredential
 from app.datasets.schemas import DatasetResource
 from app.datasets.tables import DatasetRow
 from app.models.tables import ModelRow
+from app.webhooks.addresses import AddressRefused
+from tests.servers.hub import Hub
 from tests.servers.seaweedfs import SeaweedFS
 from tests.workers.fetching.conftest import SetCredential, with_settings
 from tests.worlds.jobs import World
 from workers.context import Context
+from workers.fetching.guarded_http import GuardedTransport
 from workers.fetching.origin import SourceRefused
 from workers.fetching.s3 import S3Prefix
 from workers.runner import run
@@ -144,7 +155,7 @@ class TestRejected:
         row = fetch(with_settings(context, allow_private_sources=False), world, "s3://mine")
         assert codes(row) == ["address_refused"]
 
-    def test_something_else_at_the_endpoint(self, context: Context, world: World, hub: Any, set_credential: SetCredential) -> None:
+    def test_something_else_at_the_endpoint(self, context: Context, world: World, hub: Hub, set_credential: SetCredential) -> None:
         set_credential("s3", {"access_key_id": "x", "secret_access_key": "x"}, endpoint_url=hub.endpoint, scope="mine")
         assert codes(fetch(context, world, "s3://mine")) == ["no_such_bucket"]
 
@@ -157,6 +168,63 @@ class TestRejected:
         assert (step.status, world.subject(subject_id).status) == ("ready", "inspecting")
         assert step.error is not None
         assert "ConnectError" in step.error["detail"]
+
+
+class TestConnections:
+    def test_that_break_are_taken_up_where_they_were(self, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+        content = os.urandom(6 * 1024 * 1024)
+        put(seaweedfs, bucket, {"data.json": content})
+        with cutting_proxy(seaweedfs.endpoint_url, after=3 * 1024 * 1024) as (endpoint_url, sent):
+            origin = S3Prefix(f"s3://{bucket}", OpenCredential(endpoint_url, seaweedfs.region, secrets_of(seaweedfs)), allow_private=True)
+            [file] = origin.list_files().files
+            counted: list[int] = []
+            origin.fetch(file, tmp_path / "file", counted.append)
+        assert (tmp_path / "file").read_bytes() == content
+        assert sum(counted) == len(content)
+        assert sum(sent) < len(content) + 2 * 1024 * 1024, "it did not begin again"
+
+    def test_go_to_the_address_that_was_checked_under_the_name_that_was_given(self, hub: Hub) -> None:
+        with httpx.Client(transport=GuardedTransport(allow_private=True)) as client:
+            answer = client.get(f"{hub.endpoint.replace('127.0.0.1', 'localhost')}/nothing")
+        assert answer.status_code == 404
+        assert answer.request.url.host == "127.0.0.1"
+        assert answer.request.headers["Host"].startswith("localhost:")
+
+    @pytest.mark.parametrize("url", ["https://127.0.0.1", "https://localhost", "https://[::ffff:10.0.0.1]", "http://example.com"])
+    def test_to_private_addresses_are_not_made(self, url: str) -> None:
+        with httpx.Client(transport=GuardedTransport(allow_private=False)) as client, pytest.raises(AddressRefused):
+            client.get(url)
+
+
+@contextmanager
+def cutting_proxy(endpoint_url: str, *, after: int) -> Iterator[tuple[str, list[int]]]:
+    """Another address of the store, over which each connection's answers end after so many bytes. Yields it, and what was sent over it."""
+    upstream = urlsplit(endpoint_url)
+    sent: list[int] = []
+
+    class Cut(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            left = after
+            with socket.create_connection((upstream.hostname, upstream.port)) as store:
+                while True:
+                    readable, _, _ = select.select([self.request, store], [], [])
+                    data = readable[0].recv(65536)
+                    if not data:
+                        return
+                    (store if readable[0] is self.request else self.request).sendall(data)
+                    if readable[0] is store:
+                        sent.append(len(data))
+                        left -= len(data)
+                        if left <= 0:
+                            return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Cut) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", sent
+        server.shutdown()
+        thread.join()
 
 
 class TestChanges:
