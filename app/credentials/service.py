@@ -14,7 +14,7 @@ from app.auth.service import Caller
 from app.credentials import repository
 from app.credentials.schemas import CredentialResource, CredentialSet, S3Credentials
 from app.credentials.tables import CredentialRow
-from app.credentials.vault import Vault
+from app.credentials.vault import Sealed, Vault
 from app.errors import Conflict, InvalidInput
 from app.ids import new_id
 from app.repository import get_owned
@@ -77,8 +77,10 @@ def open_credential(session: Session, vault: Vault | None, tenant_id: str, type:
         Sealed: they were closed with a key that the operator has since taken away.
     """
     row = repository.find(session, tenant_id, type, scope) or repository.find(session, tenant_id, type, "")
-    if row is None or vault is None:
+    if row is None:
         return None
+    if vault is None:
+        raise Sealed("the operator has taken LUSTRAL_CREDENTIAL_KEYS away, so nobody can open your credentials")
     return OpenCredential(row.endpoint_url, row.region, vault.open(row.sealed))
 
 

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from app.credentials.service import OpenCredential
 from app.datasets.schemas import DatasetResource
@@ -140,6 +142,14 @@ class TestRejected:
         row = fetch(context, world, f"s3://{bucket}")
         assert (row.status, codes(row)) == ("rejected", ["forbidden"])
         assert "your credentials" in row.findings[0]["detail"]
+
+    @pytest.mark.parametrize("keys", [None, SecretStr(Fernet.generate_key().decode())], ids=["no key", "another key"])
+    def test_credentials_that_the_operator_can_no_longer_open(
+        self, context: Context, world: World, bucket: str, keys: SecretStr | None
+    ) -> None:
+        row = fetch(with_settings(context, credential_keys=keys), world, f"s3://{bucket}")
+        assert codes(row) == ["forbidden"]
+        assert "LUSTRAL_CREDENTIAL_KEYS" in row.findings[0]["detail"]
 
     @pytest.mark.parametrize("limit", [{"max_source_bytes": 100}, {"max_stored_bytes": 100}])
     def test_too_large(
