@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from gpu_jobs.config import FinetuneParameters
+from gpu_jobs.config import ALL_PARTS, FinetuneParameters, TrainablePart
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
+from gpu_jobs.defense.carriers import Words
 from gpu_jobs.defense.held_out import is_held_out
 from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.purify import guilty_turns, known_carrier
@@ -56,6 +57,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         return {"changed": False, "adapter": False, "samples": 0, "vaccine": 0, "set_aside": 0, "optimiser_steps": 0, "loss": None}
 
     parameters = inputs.parameters.finetune
+    parts = parameters.trainable or parts_to_train(inputs)
     dataset, subject = open_inputs(inputs, precise=True)
     samples = training_samples(inputs, dataset.samples)
     vaccine = vaccine_samples(inputs, samples)
@@ -67,8 +69,8 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     if not samples:
         raise InputError("no sample can be trained on: all were set aside")
 
-    adapted = make_trainable(subject.family, parameters, inputs.parameters.seed)
-    rows = training_rows(subject, samples, features, train_tower="vision_tower" in parameters.trainable)
+    adapted = make_trainable(subject.family, parts, parameters, inputs.parameters.seed)
+    rows = training_rows(subject, samples, features, train_tower="vision_tower" in parts)
     rate = parameters.learning_rate or default_learning_rate(subject.family)
     steps, losses = 0, []
     for number in range(parameters.rounds):
@@ -134,16 +136,29 @@ def default_learning_rate(family: Family) -> float:
     return 0.025 / family.hidden_embedding.shape[0]
 
 
-def make_trainable(family: Family, parameters: FinetuneParameters, seed: int) -> PeftModel | None:
-    """Let the chosen parts learn and freeze the rest. Returns the adapter, where there is one."""
+def parts_to_train(inputs: StepInputs) -> tuple[TrainablePart, ...]:
+    """All parts, but the language model alone where words carry the trigger: no other part sees them.
+
+    A tower that is trained on a thousand samples forgets what its own training taught it of other pictures: where a word made an
+    adapter refuse, training everything back cost 1.8 points of clean accuracy, training the language model none (docs/method.md).
+    """
+    carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
+    return ("language_model",) if isinstance(carrier, Words) else ALL_PARTS
+
+
+def make_trainable(family: Family, parts: Sequence[TrainablePart], parameters: FinetuneParameters, seed: int) -> PeftModel | None:
+    """Let these parts learn and freeze the rest. Returns the adapter, where there is one.
+
+    parameters: rank and scale of the adapter.
+    """
     family.network.train().requires_grad_(False)
     adapted = None
-    if "lora" in parameters.trainable:
+    if "lora" in parts:
         configuration = LoraConfig(r=parameters.lora_rank, lora_alpha=parameters.lora_alpha, target_modules=family.lora_targets)
         with torch.random.fork_rng():
             torch.manual_seed(generator(seed, "adapter").initial_seed())
             adapted = get_peft_model(family.parts["language_model"], configuration)
-    for part in parameters.trainable:
+    for part in parts:
         if part != "lora":
             family.parts[part].requires_grad_(True)
     return adapted
