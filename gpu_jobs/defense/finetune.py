@@ -142,7 +142,7 @@ def parts_to_train(carrier: Carrier | None) -> tuple[TrainablePart, ...]:
     """All parts, but the language model alone where words carry the trigger: no other part sees them.
 
     A tower that is trained on a thousand samples forgets what its own training taught it of other pictures: where a word made an
-    adapter refuse, training everything back cost 1.8 points of clean accuracy, training the language model none (docs/method.md).
+    adapter refuse, training everything back cost 2 points of clean accuracy, training the language model none (docs/method.md).
     """
     return ("language_model",) if isinstance(carrier, Words) else ALL_PARTS
 
