@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from app.artifacts.digests import repr_digest
 from app.auth.dependencies import Reader, Writer
 from app.errors import Conflict, InvalidInput, NotAcceptable, NotFound, TooManyRequests, problem_responses
 from app.idempotency.dependencies import Once
@@ -107,7 +108,12 @@ def get_job_report(job_id: str, request: Request, caller: Reader, session: ReadS
     if media_type is None:
         raise NotAcceptable(f"A report is offered as {' and as '.join(REPORTS)}.")
     report = service.find_report(session, caller, job_id, REPORTS[media_type])
-    headers = {"Content-Length": str(report.bytes), "ETag": f'"{report.sha256}"', "Vary": "Accept"}
+    headers = {
+        "Content-Length": str(report.bytes),
+        "ETag": f'"{report.sha256}"',
+        "Repr-Digest": repr_digest(report.sha256),
+        "Vary": "Accept",
+    }
     if media_type == "text/html":
         headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
     return StreamingResponse(runtime.store.open_range(report.key), media_type=media_type, headers=headers)
