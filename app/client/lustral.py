@@ -138,7 +138,7 @@ class Lustral:
         return self.job(job_id)
 
     def report(self, job_id: str, media_type: str = "application/json") -> str:
-        """The report as `application/json` or `text/html`."""
+        """The report as `application/json`, `text/html` or, of a job with a verdict, `application/sarif+json`."""
         return self._transport.text(f"/v1/jobs/{job_id}/report", media_type)
 
     # -- artifacts -----------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def build_report(inputs: StepInputs, result: dict[str, Any]) -> dict[str, Any]:
 
 def read_cards(inputs: StepInputs, images: Mapping[str, tuple[Path, ...]]) -> list[Card]:
     """The suspects that have a picture, with what their answer became. images: by sample id."""
-    suspects = {row["id"]: records.Suspect.from_json(row) for row in _read(inputs, "verdict", records.SUSPECTS)}
+    suspects = {suspect.id: suspect for suspect in read_suspects(inputs)}
     changes = {(row["id"], row["turn"]): row["new"] for row in _read(inputs, "merge", records.CHANGES)}
     cards = []
     for row in _read(inputs, "verdict", records.SALIENCY):
@@ -73,6 +73,11 @@ def read_cards(inputs: StepInputs, images: Mapping[str, tuple[Path, ...]]) -> li
         if saliency.id in suspects:
             cards.append(Card(suspects[saliency.id], saliency, images.get(saliency.id, ()), changes.get((saliency.id, saliency.turn))))
     return cards
+
+
+def read_suspects(inputs: StepInputs) -> Iterator[records.Suspect]:
+    """All suspects, the most suspicious first."""
+    return (records.Suspect.from_json(row) for row in _read(inputs, "verdict", records.SUSPECTS))
 
 
 def read_set_aside(inputs: StepInputs) -> list[dict[str, Any]]:

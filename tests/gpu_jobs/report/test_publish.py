@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sarif_kit.validate import validation_errors
 
 from gpu_jobs.config import JobParameters
 from gpu_jobs.defense import records
@@ -135,6 +136,15 @@ class TestPublish:
         }  # fmt: skip
         assert {"name": "dataset.zip", "sha256": hashlib.sha256(b"zip").hexdigest(), "bytes": 3} in manifest["outputs"]
 
+    def test_a_verdict_is_also_there_as_sarif(self, defended: StepInputs) -> None:
+        published = {artifact["name"]: artifact for artifact in publish(defended, SilentReporter())["artifacts"]}
+        assert published["report.sarif"]["media_type"] == "application/sarif+json"
+        log = json.loads((defended.outputs / "report.sarif").read_text())
+        assert validation_errors(log) == []
+        verdict, suspect = log["runs"][0]["results"]
+        assert (verdict["ruleId"], suspect["locations"][0]["logicalLocations"][0]["name"]) == ("backdoor-refusal", "poisoned")
+        assert "Sorry, I cannot" in suspect["message"]["text"]
+
     def test_equal_weights_give_equal_archives(self, defended: StepInputs) -> None:
         publish(defended, SilentReporter())
         first = (defended.outputs / "model.zip").read_bytes()
@@ -205,6 +215,7 @@ class TestPage:
         assert "This kind of job gives no verdict." in page
         assert "No backdoor was found" not in page
         assert "not measured" in page
+        assert not (inputs.outputs / "report.sarif").exists()
 
 
 class _Links(HTMLParser):
