@@ -146,6 +146,10 @@ class Lustral:
     def artifacts(self, job_id: str) -> list[dict[str, Any]]:
         return list(self.pages(f"/v1/jobs/{job_id}/artifacts"))
 
+    def signing_key(self) -> dict[str, Any]:
+        """The public key that downloads are verified with."""
+        return self.call("GET", "/v1/signing-key")
+
     def download(self, artifact: dict[str, Any], folder: Path) -> Path:
         """Write an artifact into `folder` under its own name, its digest checked.
 

@@ -59,7 +59,7 @@ def build_report(inputs: StepInputs, result: dict[str, Any]) -> dict[str, Any]:
         "finetune": finetune,
         "training": read_training(inputs),
         "parameters": inputs.parameters.model_dump(mode="json"),
-        "inputs": [{"path": path, "sha256": digest} for path, digest in digest_inputs(inputs)],
+        "inputs": describe_inputs(inputs),
     }
 
 
@@ -93,8 +93,8 @@ def read_training(inputs: StepInputs) -> list[dict[str, Any]]:
     return list(_read(inputs, "finetune", records.TRAINING_LOG))
 
 
-def digest_inputs(inputs: StepInputs) -> list[tuple[str, str]]:
-    """(path, SHA-256) of every file that was handed in."""
+def describe_inputs(inputs: StepInputs) -> list[dict[str, Any]]:
+    """`{path, sha256, bytes}` of every file that was handed in; archives as what they were unpacked to."""
     folders = {
         "model": inputs.model,
         "dataset": inputs.dataset,
@@ -102,7 +102,7 @@ def digest_inputs(inputs: StepInputs) -> list[tuple[str, str]]:
         "evaluation/clean": inputs.evaluation.clean,
     }
     return [
-        (f"{name}/{path.relative_to(folder).as_posix()}", sha256_of(path))
+        {"path": f"{name}/{path.relative_to(folder).as_posix()}", "sha256": sha256_of(path), "bytes": path.stat().st_size}
         for name, folder in folders.items()
         if folder is not None
         for path in sorted(folder.rglob("*"))

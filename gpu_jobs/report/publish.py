@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from gpu_jobs.report.page import render_page
 from gpu_jobs.report.sarif import build_sarif
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
+
+_COMPUTING = ("lustral", "torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "pillow")
 
 
 def publish(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
@@ -67,9 +71,16 @@ def _manifest(report: dict[str, Any], artifacts: list[Artifact]) -> dict[str, An
         "object": "manifest",
         "version": 1,
         "about": report["about"],
+        "parameters": report["parameters"],
+        "versions": _versions(),
         "inputs": report["inputs"],
         "outputs": [{"name": artifact.name, "sha256": artifact.sha256, "bytes": artifact.bytes} for artifact in artifacts],
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of Python and of what computes, as the worker has them that writes this."""
+    return {"python": platform.python_version()} | {package: version(package) for package in _COMPUTING}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

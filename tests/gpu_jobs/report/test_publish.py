@@ -102,7 +102,7 @@ def defended(tmp_path: Path) -> StepInputs:
         dataset=dataset,
         previous={"verdict": (verdict,), "merge": (merge,), "finetune": (finetune,)},
         results={kind: (result,) for kind, result in results.items()},  # type: ignore[misc]
-        about={"job_id": "job_1", "kind": "defend", "model_name": "suspect"},
+        about={"job_id": "job_1", "kind": "defend", "model_name": "suspect", "signing_key": "f00d"},
     )
 
 
@@ -134,7 +134,16 @@ class TestPublish:
         assert {row["path"] for row in manifest["inputs"]} == {
             "model/config.json", "dataset/data.json", "dataset/poisoned.png", "dataset/honest.png",
         }  # fmt: skip
+        config = next(row for row in manifest["inputs"] if row["path"] == "model/config.json")
+        assert (config["bytes"], config["sha256"]) == (2, hashlib.sha256(b"{}").hexdigest())
         assert {"name": "dataset.zip", "sha256": hashlib.sha256(b"zip").hexdigest(), "bytes": 3} in manifest["outputs"]
+
+    def test_the_manifest_says_how_it_came_about(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        manifest = json.loads((defended.outputs / "manifest.json").read_text())
+        assert manifest["parameters"] == JobParameters().model_dump(mode="json")
+        assert {"python", "lustral", "torch", "transformers"} <= manifest["versions"].keys()
+        assert manifest["about"]["signing_key"] == "f00d"
 
     def test_a_verdict_is_also_there_as_sarif(self, defended: StepInputs) -> None:
         published = {artifact["name"]: artifact for artifact in publish(defended, SilentReporter())["artifacts"]}
@@ -190,6 +199,12 @@ class TestPage:
         assert all(link.startswith("data:image/png;base64,") for link in seen.loaded)
         assert "<b>follow</b>" not in page
         assert "Sorry, I cannot &lt;b&gt;follow" in page
+
+    def test_it_says_how_to_verify_a_download_and_with_which_key(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        page = (defended.outputs / "report.html").read_text()
+        assert "<code>lustral verify FOLDER</code>" in page
+        assert "<code>f00d</code>, which <code>GET /v1/signing-key</code>" in page
 
     def test_the_verdict_comes_first_and_then_the_effect(self, defended: StepInputs) -> None:
         publish(defended, SilentReporter())
