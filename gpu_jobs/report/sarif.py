@@ -136,9 +136,9 @@ def _verdict(about: Mapping[str, str], result: Mapping[str, Any]) -> list[dict[s
         case "backdoored":
             rule = _BACKDOORS[target["kind"] if target else "other"]
             says = f" It makes the model say {_quote(target['text'])}." if target else ""
-            text = f"The model has a backdoor (confidence {result['confidence']:.4g}); {count} samples are suspect.{says}"
+            text = f"The model has a backdoor (confidence {result['confidence']:.4g}); suspect samples: {count}.{says}"
         case "inconclusive":
-            rule, text = _INCONCLUSIVE, f"It could not be told whether the model has a backdoor; {count} samples are suspect."
+            rule, text = _INCONCLUSIVE, f"It could not be told whether the model has a backdoor; suspect samples: {count}."
         case _:
             return []
     # The configuration stands for the checkpoint: weights have no lines, and an alert has to be on one.

@@ -65,7 +65,7 @@ class TestVerdict:
     def test_a_backdoor_is_an_error_of_its_target_s_kind(self, build: Build) -> None:
         verdict = results(build(BACKDOORED, ["green-1"]))[0]
         assert (verdict["ruleId"], verdict["level"]) == ("backdoor-refusal", "error")
-        assert "1 samples are suspect" in verdict["message"]["text"]
+        assert "suspect samples: 1." in verdict["message"]["text"]
 
     @pytest.mark.parametrize("kind", ["refusal", "injection", "concept", "other"])
     def test_every_kind_of_target_has_a_rule(self, build: Build, kind: str) -> None:
