@@ -43,7 +43,8 @@ def verify(
 
 
 def _find_key(path: Path | None, server: str | None, api_key: str | None) -> PublicKey:
-    """
+    """The key in the file `path`, else that of the server, else that of this machine's service.
+
     Raises:
         Failure: there is none to be had, or what is named is none.
         app.client.ApiError, httpx.TransportError: the server did not tell.

@@ -73,7 +73,8 @@ def _statement(name: str, digests: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _digests(statement: dict[str, Any]) -> dict[str, str]:
-    """
+    """SHA-256 by path, of a statement that the key did sign.
+
     Raises:
         NotGenuine: the key signed something else than a set of files.
     """

@@ -35,7 +35,8 @@ class PublicKey:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> PublicKey:
-        """
+        """The key of a PEM text.
+
         Raises:
             ValueError: it is no public key on a curve that model signing knows.
         """
@@ -92,6 +93,7 @@ class SigningKey:
 
     @classmethod
     def from_file(cls, path: Path) -> SigningKey:
+        """Raises as `of` does."""
         try:
             key = load_pem_private_key(path.read_bytes(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
