@@ -17,6 +17,7 @@ def settings_of(folder: DataFolder, url: str, broker_socket: Path) -> dict[str, 
         "LUSTRAL_STORAGE_URL": folder.storage_url,
         "LUSTRAL_BROKER_URL": f"redis+socket://{broker_socket}",
         "LUSTRAL_SECRET_KEY": folder.secret_key(),
+        "LUSTRAL_SIGNING_KEY_FILE": str(folder.signing_key),
         "LUSTRAL_PUBLIC_URL": url,
         "LUSTRAL_WORK_DIR": str(folder.work),
         # One user on one machine: a receiver on the same machine is what they want.
