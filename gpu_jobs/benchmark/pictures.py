@@ -22,7 +22,7 @@ from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.records import SaliencyPicture
 from gpu_jobs.report.pictures import load_picture, overlay_saliency
 
-_WIDTH, _ROW, _LINE = 11.0, 2.4, 58  # inches, inches, characters
+_WIDTH, _ROW, _LINE = 11.0, 2.0, 58  # inches, inches, characters
 
 
 def draw_pictures(cells: Sequence[Attacked], store: Store, path: Path) -> None:
@@ -65,7 +65,7 @@ def _draw_row(attacked: Attacked, store: Store, row: Any) -> None:
     right = attacked.sets.right[sample.id][sample.answer_turns.index(saliency.turn)]
     lines = [
         attacked.cell.id,
-        f"asked: {saliency.question}",
+        f"asked: {saliency.question.replace('<image>', '').strip()}",
         f"given: {saliency.given}",
         f"model: {saliency.answer_plain}",
         f"salient tokens hidden: {saliency.answer_masked}",

@@ -91,7 +91,7 @@ def test_a_suspect_is_shown_with_its_answers_and_what_carries_the_trigger(
     identity = records_of(carrier, True)
     draw_pictures([attacked], store, tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as drawn:
-        assert drawn.size == (1210, 264)
+        assert drawn.size == (1210, 220)
     right = attacked.sets.right[identity][0]
     assert [line for line in ("salient tokens hidden: masked", "purified: purified", f"right: {right}") if line not in texts[-1]] == []
     assert len(texts) == (1 if said is None else 2)
