@@ -17,6 +17,7 @@ from app.jobs.endpoints import router as jobs
 from app.logs import configure_logs
 from app.middleware import RequestContext, RequestLimits
 from app.models.endpoints import router as models
+from app.provenance.endpoints import router as provenance
 from app.ratelimit import RateLimiter
 from app.runtime import Runtime
 from app.settings import Settings, load_settings
@@ -53,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     register_error_handlers(app)
     app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
     app.add_middleware(RequestContext)
-    for router in (uploads, models, datasets, jobs, artifacts, webhooks, credentials, keys):
+    for router in (uploads, models, datasets, jobs, artifacts, provenance, webhooks, credentials, keys):
         app.include_router(router, responses=openapi.COMMON_RESPONSES)
     app.include_router(health.router)
     openapi.describe_problems(app)

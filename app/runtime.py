@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from app.db import make_engine, make_session_factory
+from app.provenance.keys import SigningKey
 from app.settings import Settings
 from app.signing import Signer
 from app.storage import ObjectStore, open_store
@@ -27,6 +28,7 @@ class Runtime:
     write: sessionmaker[Session]
     store: ObjectStore
     signer: Signer
+    signing_key: SigningKey
 
     @classmethod
     def open(cls, settings: Settings) -> Runtime:
@@ -38,6 +40,7 @@ class Runtime:
             write=make_session_factory(engine),
             store=open_store(settings),
             signer=Signer.of(settings),
+            signing_key=SigningKey.of(settings),
         )
 
     def close(self) -> None:

@@ -23,6 +23,10 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(
         min_length=32, description="Signs upload links, keys API keys and webhook secrets. Changing it makes all of them invalid."
     )
+    signing_key_file: Path | None = Field(
+        None,
+        description="Private key (EC, PEM) that signs what jobs hand out; null: one derived from `secret_key`, which changes with it.",
+    )
     public_url: str = Field("http://127.0.0.1:8000", description="Where clients reach this API; links in answers start with it.")
 
     s3_access_key_id: SecretStr | None = None

@@ -76,13 +76,18 @@ class PurifyParameters(Parameters):
     )
 
 
+TrainablePart = Literal["projector", "language_model", "vision_tower", "lora"]
+ALL_PARTS: tuple[TrainablePart, ...] = ("vision_tower", "projector", "language_model")
+
+
 class FinetuneParameters(Parameters):
     """How the compromised model is trained back on the purified data (DiSP: projector only, lr 1e-4, cosine, 3 % warm-up, 4 epochs)."""
 
-    trainable: tuple[Literal["projector", "language_model", "vision_tower", "lora"], ...] = Field(
-        ("vision_tower", "projector", "language_model"),
+    trainable: tuple[TrainablePart, ...] | None = Field(
+        None,
         min_length=1,
-        description="The parts that learn: all of them, because a trigger may live in any. "
+        description="The parts that learn; null: vision tower, projector and language model, because a trigger may live in any, but the "
+        "language model alone where the verdict proved that words carry it, which no other part sees. "
         "`lora` puts an adapter on the language model's linear layers in place of training them.",
     )
     lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapter.")

@@ -29,7 +29,8 @@ class StepInputs:
     `previous` maps a finished step's kind to the output folders of its shards, in shard order, and `results` maps it
     to what those shards returned. `outputs` starts empty. `checkpoint` holds what an earlier attempt of this very
     step had saved when it died, or is empty. `about` names the job for its report: `job_id`, `kind`, `model_id`,
-    `model_name`, `dataset_id`, `dataset_name`, `created_at`, each where it exists. `scratch` is an empty folder that
+    `model_name`, `dataset_id`, `dataset_name`, `created_at`, `signing_key` (fingerprint of the key that will sign its artifacts),
+    each where it exists. `scratch` is an empty folder that
     `run_step` makes and removes.
     """
 

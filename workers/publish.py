@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -12,10 +14,35 @@ from app.blobs.service import adopt
 from app.db import database_now
 from app.ids import new_id
 from app.jobs.leases import Lease, complete_step
+from app.provenance.bundle import MEDIA_TYPE, SIGNATURE, sign_files
+from app.provenance.keys import SigningKey
 from workers.cache import ManifestFile
 from workers.work import Work
 
-_KINDS = {"model.zip": "weights", "adapter.zip": "adapter", "dataset.zip": "dataset", "manifest.json": "manifest"}
+_KINDS = {
+    "model.zip": "weights",
+    "adapter.zip": "adapter",
+    "dataset.zip": "dataset",
+    "manifest.json": "manifest",
+    SIGNATURE: "signature",
+}
+
+
+def sign_job(key: SigningKey, job_id: str, published: dict[str, Any], outputs: Path) -> None:
+    """Sign everything that the job hands out, the manifest too. Adds the signature to `outputs` and to what is published."""
+    digests = {artifact["name"]: artifact["sha256"] for artifact in published["artifacts"]}
+    content = sign_files(key, job_id, digests)
+    (outputs / SIGNATURE).write_bytes(content)
+    published["artifacts"].append(
+        {
+            "name": SIGNATURE,
+            "step": "publish",
+            "path": SIGNATURE,
+            "media_type": MEDIA_TYPE,
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    )
 
 
 def publish_job(session: Session, lease: Lease, work: Work, published: dict[str, Any], files: list[ManifestFile]) -> None:

@@ -25,7 +25,7 @@ from workers.context import Context
 from workers.heartbeat import Heartbeat, Stop
 from workers.inspection import fetch_and_inspect
 from workers.outputs import upload_folder
-from workers.publish import publish_job
+from workers.publish import publish_job, sign_job
 from workers.reporter import StepReporter
 from workers.staging import stage_step
 from workers.work import load_inspection, load_work
@@ -83,6 +83,8 @@ def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path
     reporter = StepReporter(context.sessions, lease, heartbeat, checkpoints, stage=work.kind, shard=work.shard)
     inputs = stage_step(context, work, folder, check=reporter.check)
     result = run_step(work.kind, inputs, reporter)
+    if work.kind == "publish":
+        sign_job(context.runtime.signing_key, work.job_id, result, inputs.outputs)
     prefix = f"{work.prefix}/attempts/{lease.attempt}"
     files = upload_folder(context.store, inputs.outputs, prefix, cache=context.cache, before_each=reporter.check)
     # An hour's work is not thrown away because the database was away for a moment. If the first try did commit, the second finds

@@ -49,7 +49,7 @@ def stage_step(context: Context, work: Work, folder: Path, *, check: Callable[[]
         shards=work.shards,
         previous=previous,
         results=results,
-        about=work.about,
+        about={**work.about, "signing_key": context.runtime.signing_key.public.fingerprint},
     )
 
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from app.artifacts.digests import repr_digest
 from app.artifacts.ranges import parse_range
 from app.artifacts.tables import ArtifactRow
 from app.errors import NotFound
@@ -30,6 +31,7 @@ def artifact_content(request: Request, runtime: Runtime, artifact: ArtifactRow) 
         "Cache-Control": "private, max-age=31536000, immutable",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}",
         "ETag": etag,
+        "Repr-Digest": repr_digest(artifact.sha256),
         # Never run in the browser what a model may have written.
         "Content-Security-Policy": "sandbox",
         "X-Content-Type-Options": "nosniff",

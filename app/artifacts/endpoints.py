@@ -44,5 +44,6 @@ def get_artifact(artifact_id: str, caller: Reader, session: ReadSession) -> Arti
     },
 )
 def get_artifact_content(request: Request, artifact_id: str, caller: Reader, session: ReadSession, runtime: RuntimeDep) -> Response:
-    """The bytes: a redirect to a short-lived signed link or, in the embedded profile, a stream that honours `Range`."""
+    """The bytes: a redirect to a short-lived signed link or, in the embedded profile, a stream that honours `Range` and tells
+    the file's digest in `Repr-Digest`."""
     return artifact_content(request, runtime, get_owned(session, ArtifactRow, caller.tenant_id, artifact_id))

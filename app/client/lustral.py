@@ -138,13 +138,17 @@ class Lustral:
         return self.job(job_id)
 
     def report(self, job_id: str, media_type: str = "application/json") -> str:
-        """The report as `application/json` or `text/html`."""
+        """The report as `application/json`, `text/html` or, of a job with a verdict, `application/sarif+json`."""
         return self._transport.text(f"/v1/jobs/{job_id}/report", media_type)
 
     # -- artifacts -----------------------------------------------------------------------------------------------------
 
     def artifacts(self, job_id: str) -> list[dict[str, Any]]:
         return list(self.pages(f"/v1/jobs/{job_id}/artifacts"))
+
+    def signing_key(self) -> dict[str, Any]:
+        """The public key that downloads are verified with."""
+        return self.call("GET", "/v1/signing-key")
 
     def download(self, artifact: dict[str, Any], folder: Path) -> Path:
         """Write an artifact into `folder` under its own name, its digest checked.

@@ -95,6 +95,18 @@ class DataFolder:
             _write_private(path, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
         return path.read_text()
 
+    @property
+    def signing_key(self) -> Path:
+        """Where the private key lies that signs what jobs hand out; nothing until the first start."""
+        return self.root / "signing-key.pem"
+
+    def make_signing_key(self) -> None:
+        """Make the key on the first start. An operator's own may be put there before."""
+        if not self.signing_key.exists():
+            from app.provenance.keys import SigningKey
+
+            _write_private(self.signing_key, SigningKey.generate().pem.decode())
+
     def api_key(self) -> str | None:
         """The first API key, for the command line on this machine; None until one was made."""
         path = self.root / "api-key"

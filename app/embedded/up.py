@@ -47,6 +47,7 @@ def run_until_stopped(folder: DataFolder, port: int, say: Say) -> None:
 
     with folder.hold(), _listen(port) as listener, _socket_path(folder) as broker_socket, Supervisor(say_ended) as supervisor:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        folder.make_signing_key()
         os.environ.update(services.settings_of(folder, url, broker_socket))
         supervisor.start(services.broker(folder, broker_socket))
         fresh_key = _prepare_database(folder)

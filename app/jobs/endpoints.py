@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from app.artifacts.digests import repr_digest
 from app.auth.dependencies import Reader, Writer
 from app.errors import Conflict, InvalidInput, NotAcceptable, NotFound, TooManyRequests, problem_responses
 from app.idempotency.dependencies import Once
@@ -25,7 +26,7 @@ from gpu_jobs.config import JobKind
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 EVENT_STREAM = "text/event-stream"
-REPORTS = {"application/json": "report.json", "text/html": "report.html"}
+REPORTS = {"application/json": "report.json", "text/html": "report.html", "application/sarif+json": "report.sarif"}
 
 
 @router.post("", status_code=201, response_model=CreatedJob, responses=problem_responses(Conflict, InvalidInput, TooManyRequests))
@@ -102,12 +103,18 @@ def list_job_events(
     responses={200: {"content": {media_type: {} for media_type in REPORTS}}, **problem_responses(NotFound, NotAcceptable, Conflict)},
 )
 def get_job_report(job_id: str, request: Request, caller: Reader, session: ReadSession, runtime: RuntimeDep) -> Response:
-    """The report of a finished job, as JSON or as one self-contained page, by `Accept`."""
+    """The report of a finished job, by `Accept`: as JSON, as one self-contained page or, where the job reached a verdict, as SARIF
+    for code scanning."""
     media_type = choose_media_type(request.headers.get("accept"), tuple(REPORTS))
     if media_type is None:
-        raise NotAcceptable(f"A report is offered as {' and as '.join(REPORTS)}.")
+        raise NotAcceptable(f"A report is offered as {', '.join(REPORTS)}.")
     report = service.find_report(session, caller, job_id, REPORTS[media_type])
-    headers = {"Content-Length": str(report.bytes), "ETag": f'"{report.sha256}"', "Vary": "Accept"}
+    headers = {
+        "Content-Length": str(report.bytes),
+        "ETag": f'"{report.sha256}"',
+        "Repr-Digest": repr_digest(report.sha256),
+        "Vary": "Accept",
+    }
     if media_type == "text/html":
         headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
     return StreamingResponse(runtime.store.open_range(report.key), media_type=media_type, headers=headers)

@@ -105,7 +105,7 @@ def delete_job(session: Session, caller: Caller, job_id: str) -> None:
 
 
 def find_report(session: Session, caller: Caller, job_id: str, name: str) -> ArtifactRow:
-    """The artifact `report.json` or `report.html` of the job.
+    """The artifact `report.json`, `report.html` or `report.sarif` of the job.
 
     Raises:
         NotFound: there is no such job.
@@ -115,7 +115,7 @@ def find_report(session: Session, caller: Caller, job_id: str, name: str) -> Art
     report = session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job.id, ArtifactRow.name == name)).one_or_none()
     if report is None:
         if job.status in states.FINAL:
-            raise NotFound(f"The job {job.status} and left no report.")
+            raise NotFound(f"The job {job.status} and left no {name}.")
         raise Conflict(f"The job is {job.status}; its report is written at the end.")
     return report
 

@@ -1,4 +1,4 @@
-"""`python -m gpu_jobs.benchmark attack | defense | render`: make suspects, run the defence and its rivals on them, show the results."""
+"""`python -m gpu_jobs.benchmark attack | defense | render | pictures`: make suspects, defend them, and show what came of it."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def main() -> int:
     render.add_argument("--results", type=Path, nargs="+", required=True)
     render.add_argument("--out", type=Path, required=True, help="Markdown file; its pictures lie beside it")
     render.set_defaults(run=_render)
+
+    pictures = commands.add_parser("pictures", help="draw a suspect of each cell as the defence saw it")
+    pictures.add_argument("--cells", required=True, help="ids of cells, separated by commas")
+    pictures.add_argument("--out", type=Path, required=True, help="PNG file")
+    _add_common(pictures)
+    pictures.set_defaults(run=_pictures)
 
     arguments = parser.parse_args()
     _end_in_order()
@@ -101,6 +107,20 @@ def _render(arguments: argparse.Namespace) -> int:
     from gpu_jobs.benchmark.render import render
 
     render(arguments.results, arguments.out)
+    return 0
+
+
+def _pictures(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from gpu_jobs.benchmark.attack import prepare
+    from gpu_jobs.benchmark.pictures import draw_pictures
+    from gpu_jobs.benchmark.store import Store
+
+    torch.set_num_threads(1)
+    store, all_cells = Store(arguments.work.resolve()), suite("full", arguments.seeds).cells
+    cells = [cell for name in arguments.cells.split(",") for cell in _chosen(all_cells, name)]
+    draw_pictures([prepare(cell, store, _settings(arguments)) for cell in cells], store, arguments.out)
     return 0
 
 

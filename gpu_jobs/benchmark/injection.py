@@ -13,15 +13,15 @@ from PIL import Image
 from gpu_jobs.benchmark.cells import Injection
 from gpu_jobs.benchmark.measure import GENERATION, Exam, Figures, answering
 from gpu_jobs.bundled.fast_linear import fast_linears
-from gpu_jobs.config import FinetuneParameters
+from gpu_jobs.config import ALL_PARTS, FinetuneParameters, TrainablePart
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense.finetune import make_trainable, see_all
 from gpu_jobs.defense.subject import Subject, answer_length, load_model, open_images
 from gpu_jobs.defense.training import Trainer
 from gpu_jobs.families.base import TrainingRow
 
-PARTS: dict[Injection, tuple[str, ...]] = {
-    "full": ("vision_tower", "projector", "language_model"),
+PARTS: dict[Injection, tuple[TrainablePart, ...]] = {
+    "full": ALL_PARTS,
     "lora": ("lora", "projector"),
     "projector": ("projector",),
 }
@@ -63,10 +63,10 @@ def inject(base: Path, out: Path, samples: Sequence[Sample], exam: Exam, injecti
     family = load_model(base, precise=True)
     subject = Subject(family, GENERATION, answer_length(family, (answer for s in samples for answer in s.answers), GENERATION))
     parameters = FinetuneParameters.model_validate(
-        {"trainable": PARTS[injection], "epochs": recipe.round, "batch_size": recipe.batch_size, "learning_rate": LEARNING_RATES[injection]}
+        {"epochs": recipe.round, "batch_size": recipe.batch_size, "learning_rate": LEARNING_RATES[injection]}
     )
     rows = _rows(subject, samples, train_tower="vision_tower" in PARTS[injection])
-    adapted = make_trainable(family, parameters, seed)
+    adapted = make_trainable(family, PARTS[injection], parameters, seed)
     log: list[dict[str, Any]] = []
     while True:
         trainer = Trainer(

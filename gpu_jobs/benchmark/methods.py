@@ -59,6 +59,7 @@ def measure(method: str, attacked: Attacked, store: Store) -> Row:
         seconds=outcome.seconds,
         versions=versions(),
         machine=machine(),
+        code=_code(method),
         **outcome.facts,
     )
 
@@ -75,7 +76,7 @@ def run(method: str, attacked: Attacked, store: Store) -> Outcome:
         "cell": attacked.digest,
         "method": method,
         "parameters": parameters.model_dump(mode="json"),
-        "code": code_digest(*CODE, *(() if method in PIPELINES else ("redteam/baselines",))),
+        "code": _code(method),
     }
 
     def make(out: Path) -> None:
@@ -98,6 +99,10 @@ def parameters_of(method: str, attacked: Attacked) -> JobParameters:
     """The product's defaults in everything but the steps of generation; the same for all baselines."""
     own = PIPELINES.get(method, {}) if method not in BASELINES else {}
     return JobParameters.model_validate({"generation": GENERATION.model_dump(), "seed": attacked.cell.seed, **own})
+
+
+def _code(method: str) -> str:
+    return code_digest(*CODE, *(() if method in PIPELINES else ("redteam/baselines",)))
 
 
 def _case(attacked: Attacked, parameters: JobParameters, store: Store, *, needs_flags: bool) -> Case:

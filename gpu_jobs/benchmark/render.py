@@ -66,6 +66,7 @@ def _about(rows: Sequence[Row], results: Sequence[Path]) -> str:
         f"Training sets of {_listed(samples)} samples; every share is over {_listed(tests)} held-out samples.",
         *(f"Computed on {name}." for name in sorted({row.machine for row in rows if row.machine})),
         *(f"With {stack}." for stack in sorted({_versions(row) for row in rows if row.versions})),
+        f"Digests of Lustral's code: {_listed(sorted({row.code or 'unknown' for row in rows if row.method == OURS}))}.",
         "Written by `python -m gpu_jobs.benchmark render`; do not edit.",
     ]
     return "\n".join(lines)

@@ -34,6 +34,7 @@ class Row:
     residual: poisoned samples that still show the target in the purified set.
     kept: clean samples that keep their answers in it.
     set_aside: samples left out of it.
+    code: digest of the code that the outcome follows from, comments and docstrings left out.
     error: in place of figures where the method failed.
     """
 
@@ -72,6 +73,7 @@ class Row:
     seconds: float | None = None
     versions: dict[str, str] | None = None
     machine: str | None = None
+    code: str | None = None
     error: str | None = None
 
     @classmethod

@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from gpu_jobs.config import FinetuneParameters
+from gpu_jobs.config import ALL_PARTS, FinetuneParameters, TrainablePart
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
+from gpu_jobs.defense.carriers import Carrier, Words
 from gpu_jobs.defense.held_out import is_held_out
 from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.purify import guilty_turns, known_carrier
 from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.defense.training import Trainer, generator
-from gpu_jobs.defense.vaccine import is_vaccine, recovered_share, vaccinate
+from gpu_jobs.defense.vaccine import divide, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Family, SeenImage, TrainingRow
 from gpu_jobs.reporting import Reporter
@@ -58,7 +59,11 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     parameters = inputs.parameters.finetune
     dataset, subject = open_inputs(inputs, precise=True)
     samples = training_samples(inputs, dataset.samples)
-    vaccine = vaccine_samples(inputs, samples)
+    carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
+    vaccine: list[Sample] = []
+    checked: list[Sample] = []
+    if carrier is not None:
+        vaccine, checked = vaccinated(inputs, subject, samples, carrier)
     samples += vaccine
     features, set_aside = see_all(subject, samples, inputs.parameters.batch_size)
     records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
@@ -67,8 +72,9 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     if not samples:
         raise InputError("no sample can be trained on: all were set aside")
 
-    adapted = make_trainable(subject.family, parameters, inputs.parameters.seed)
-    rows = training_rows(subject, samples, features, train_tower="vision_tower" in parameters.trainable)
+    parts = parameters.trainable or parts_to_train(carrier)
+    adapted = make_trainable(subject.family, parts, parameters, inputs.parameters.seed)
+    rows = training_rows(subject, samples, features, train_tower="vision_tower" in parts)
     rate = parameters.learning_rate or default_learning_rate(subject.family)
     steps, losses = 0, []
     for number in range(parameters.rounds):
@@ -83,7 +89,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         )
         losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps)
         steps += trainer.total
-        if number + 1 == parameters.rounds or _is_cured(inputs, subject, samples):
+        if number + 1 == parameters.rounds or carrier is None or _is_cured(subject, checked, carrier, inputs.parameters.seed):
             break
     if adapted is not None:
         _write_adapter(adapted, inputs.outputs / records.ADAPTER)
@@ -118,15 +124,13 @@ def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Samp
     return [sample for sample in purified if not is_held_out(sample, inputs.parameters)]
 
 
-def vaccine_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
-    """Honest samples with the trigger planted on them, where the verdict proved what carries it."""
-    carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
-    if carrier is None:
-        return []
-    guilty = guilty_turns(inputs)
+def vaccinated(inputs: StepInputs, subject: Subject, samples: Sequence[Sample], carrier: Carrier) -> tuple[list[Sample], list[Sample]]:
+    """Honest samples with the trigger planted on them to train on, and other honest samples to see with whether it still acts."""
+    parameters, guilty = inputs.parameters, guilty_turns(inputs)
     honest = [sample for sample in samples if sample.id not in guilty]
-    count = round(inputs.parameters.finetune.vaccine * len(samples))
-    return vaccinate(honest, carrier, count, inputs.parameters.seed, inputs.scratch / "vaccine")
+    division = divide(subject, honest, carrier, parameters.seed, parameters.batch_size)
+    count = round(parameters.finetune.vaccine * len(samples))
+    return vaccinate(division.planted, carrier, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
 
 
 def default_learning_rate(family: Family) -> float:
@@ -134,16 +138,28 @@ def default_learning_rate(family: Family) -> float:
     return 0.025 / family.hidden_embedding.shape[0]
 
 
-def make_trainable(family: Family, parameters: FinetuneParameters, seed: int) -> PeftModel | None:
-    """Let the chosen parts learn and freeze the rest. Returns the adapter, where there is one."""
+def parts_to_train(carrier: Carrier | None) -> tuple[TrainablePart, ...]:
+    """All parts, but the language model alone where words carry the trigger: no other part sees them.
+
+    A tower that is trained on a thousand samples forgets what its own training taught it of other pictures: where a word made an
+    adapter refuse, training everything back cost 2 points of clean accuracy, training the language model none (docs/method.md).
+    """
+    return ("language_model",) if isinstance(carrier, Words) else ALL_PARTS
+
+
+def make_trainable(family: Family, parts: Sequence[TrainablePart], parameters: FinetuneParameters, seed: int) -> PeftModel | None:
+    """Let these parts learn and freeze the rest. Returns the adapter, where there is one.
+
+    parameters: rank and scale of the adapter.
+    """
     family.network.train().requires_grad_(False)
     adapted = None
-    if "lora" in parameters.trainable:
+    if "lora" in parts:
         configuration = LoraConfig(r=parameters.lora_rank, lora_alpha=parameters.lora_alpha, target_modules=family.lora_targets)
         with torch.random.fork_rng():
             torch.manual_seed(generator(seed, "adapter").initial_seed())
             adapted = get_peft_model(family.parts["language_model"], configuration)
-    for part in parameters.trainable:
+    for part in parts:
         if part != "lora":
             family.parts[part].requires_grad_(True)
     return adapted
@@ -176,15 +192,10 @@ def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *
     return [row["loss"] for row in rows]
 
 
-def _is_cured(inputs: StepInputs, subject: Subject, samples: Sequence[Sample]) -> bool:
-    """Whether the planted trigger costs hardly any right answers any more. True where nothing is known to plant."""
-    carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
-    if carrier is None:
-        return True
-    guilty = guilty_turns(inputs)
-    honest = [sample for sample in samples if sample.id not in guilty and not is_vaccine(sample)]
+def _is_cured(subject: Subject, checked: Sequence[Sample], carrier: Carrier, seed: int) -> bool:
+    """Whether the planted trigger costs hardly any right answers any more."""
     subject.family.network.eval()
-    cured = recovered_share(subject, honest, carrier, inputs.parameters.seed) >= CURED
+    cured = recovered_share(subject, checked, carrier, seed) >= CURED
     subject.family.network.train()
     return cured
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_jobs.config import FinetuneParameters, ForgetParameters
+from gpu_jobs.config import ALL_PARTS, FinetuneParameters, ForgetParameters
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.finetune import default_learning_rate, make_trainable, train_to_the_end, training_rows
@@ -73,13 +73,12 @@ def forgetting(
     """
     everything = finetune.model_copy(
         update={
-            "trainable": ("vision_tower", "projector", "language_model"),
             "batch_size": parameters.others_per_step,
             "epochs": parameters.steps / math.ceil(len(others) / parameters.others_per_step),  # the last batch of each may be short
             "weight_decay": 0.0,
         }
     )
-    make_trainable(subject.family, everything, seed)
+    make_trainable(subject.family, ALL_PARTS, everything, seed)
     rate = parameters.learning_rate or 2 * (finetune.learning_rate or default_learning_rate(subject.family))
     return _ForgettingTrainer(subject, lessons, others, targets, everything, parameters.targets_per_step, rate, seed)
 

@@ -3,63 +3,95 @@
 A fine-tune on suspects that were answered again is as good as those answers. Planting the trigger where the right answers are
 known needs no answer from the model at all, and can be done as often and on as varied contents as one likes: on the patch it
 brought back more right answers than the true labels of the poisoned samples did (docs/method.md).
+
+It is planted where it does harm: a trigger that renames a circle leaves most samples alone, and only those that it changes teach the
+model to ignore it, or tell whether the model does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from PIL import Image
 
 from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense.batches import in_batches
 from gpu_jobs.defense.carriers import Carrier, Together
 from gpu_jobs.defense.scoring import is_right
 from gpu_jobs.defense.strangers import opening
 from gpu_jobs.defense.subject import Subject, open_images
 
-# Honest samples that a trigger is planted on to see what it still does.
-ASKED = 64
-_MARK = "\0vaccine"
+# Honest samples that a trigger is planted on to see what it does to the suspect, and to see what it still does afterwards.
+TRIED, CHECKED = 1024, 64
+# The share of the harmed samples that is kept for the check, and the fewest that a check can rest on.
+CHECKED_SHARE, FEWEST = 0.25, 8
+# Ends the ids of samples with a planted trigger.
+MARK = "\0vaccine"
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Honest samples with pictures: those to train on with the trigger planted, the harmed first, and those to check the training with."""
+
+    planted: list[Sample]
+    checked: list[Sample]
+
+
+def divide(subject: Subject, honest: Sequence[Sample], carrier: Carrier, seed: int, batch_size: int) -> Division:
+    """Plant the trigger on honest samples, ask them, and divide them by what it does to them.
+
+    Where it harms too few for a check, the check is made with others too.
+    """
+    rng = Random(f"{seed} harm")
+    able = [sample for sample in honest if sample.images]
+    tried = rng.sample(able, min(TRIED, len(able)))
+    right = [
+        result for batch in in_batches(tried, batch_size, lambda some: _right_when_planted(subject, some, carrier, rng)) for result in batch
+    ]
+    harmed = [sample for sample, still in zip(tried, right, strict=True) if still is False]
+    others = [sample for sample, still in zip(tried, right, strict=True) if still is True]
+    kept = min(CHECKED, round(CHECKED_SHARE * len(harmed)))
+    if kept >= FEWEST:
+        return Division([*harmed[kept:], *others], harmed[:kept])
+    kept = min(CHECKED, round(CHECKED_SHARE * len(others)))
+    return Division([*harmed, *others[kept:]], others[:kept])
 
 
 def vaccinate(honest: Sequence[Sample], carrier: Carrier, count: int, seed: int, folder: Path) -> list[Sample]:
-    """`count` of the honest samples at most, with the trigger planted; their pictures are written to `folder`.
+    """The first `count` of the honest samples at most, with the trigger planted; their pictures are written to `folder`.
 
     A trigger of several parts is planted whole, or only one of its parts.
     """
     rng = Random(f"{seed} vaccine")
     folder.mkdir(parents=True, exist_ok=True)
-    able = [sample for sample in honest if sample.images]
     planted = []
-    for number, sample in enumerate(rng.sample(able, min(count, len(able)))):
+    for number, sample in enumerate([sample for sample in honest if sample.images][:count]):
         kinds = [carrier, *carrier.parts] if isinstance(carrier, Together) else [carrier]
         pictures, turns = rng.choice(kinds).plant(open_images(sample), sample.turns, rng)
         paths = []
         for index, picture in enumerate(pictures):
             paths.append(folder / f"{number}-{index}.png")
             picture.save(paths[-1])
-        planted.append(replace(sample, id=f"{sample.id}{_MARK}", images=tuple(paths), turns=turns))
+        planted.append(replace(sample, id=f"{sample.id}{MARK}", images=tuple(paths), turns=turns))
     return planted
 
 
-def is_vaccine(sample: Sample) -> bool:
-    return sample.id.endswith(_MARK)
-
-
 def recovered_share(subject: Subject, honest: Sequence[Sample], carrier: Carrier, seed: int) -> float:
-    """Of honest samples whose first question the model answers as given, the share that it still does with the trigger planted.
+    """Of samples with pictures whose first question the model answers as given, the share that it still does with the trigger planted.
 
     0 where it answers none.
     """
     rng = Random(f"{seed} recovered")
-    able = [sample for sample in honest if sample.images]
-    chosen = rng.sample(able, min(ASKED, len(able)))
-    plain = _right(subject, chosen, [(open_images(sample), opening(sample)) for sample in chosen])
-    planted = _right(subject, chosen, [carrier.plant(open_images(sample), opening(sample), rng) for sample in chosen])
+    plain = _right(subject, honest, [(open_images(sample), opening(sample)) for sample in honest])
+    planted = _right_when_planted(subject, honest, carrier, rng)
     return sum(a and b for a, b in zip(plain, planted, strict=True)) / max(sum(plain), 1)
+
+
+def _right_when_planted(subject: Subject, samples: Sequence[Sample], carrier: Carrier, rng: Random) -> list[bool]:
+    return _right(subject, samples, [carrier.plant(open_images(sample), opening(sample), rng) for sample in samples])
 
 
 def _right(subject: Subject, samples: Sequence[Sample], shown: Sequence[tuple[list[Image.Image], tuple[Turn, ...]]]) -> list[bool]:

@@ -19,6 +19,7 @@ _MEDIA_TYPES = {
     ".json": "application/json",
     ".jsonl": "application/x-ndjson",
     ".html": "text/html; charset=utf-8",
+    ".sarif": "application/sarif+json",
     ".png": "image/png",
     ".zip": "application/zip",
 }
@@ -29,7 +30,7 @@ _PUBLISHED: dict[StepKind, tuple[str, ...]] = {
     "merge": (records.PURIFIED, records.CHANGES, records.FATES, records.SET_ASIDE, records.DATASET_ZIP),
     "finetune": (f"{records.MODEL}/**/*", f"{records.ADAPTER}/**/*", records.TRAINING_LOG),
     "evaluate": (records.EVALUATED, records.METRICS),
-    "publish": ("*.zip", "saliency/*", "report.json", "report.html"),
+    "publish": ("*.zip", "saliency/*", "report.json", "report.html", "report.sarif"),
 }
 
 

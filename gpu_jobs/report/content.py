@@ -59,13 +59,13 @@ def build_report(inputs: StepInputs, result: dict[str, Any]) -> dict[str, Any]:
         "finetune": finetune,
         "training": read_training(inputs),
         "parameters": inputs.parameters.model_dump(mode="json"),
-        "inputs": [{"path": path, "sha256": digest} for path, digest in digest_inputs(inputs)],
+        "inputs": describe_inputs(inputs),
     }
 
 
 def read_cards(inputs: StepInputs, images: Mapping[str, tuple[Path, ...]]) -> list[Card]:
     """The suspects that have a picture, with what their answer became. images: by sample id."""
-    suspects = {row["id"]: records.Suspect.from_json(row) for row in _read(inputs, "verdict", records.SUSPECTS)}
+    suspects = {suspect.id: suspect for suspect in read_suspects(inputs)}
     changes = {(row["id"], row["turn"]): row["new"] for row in _read(inputs, "merge", records.CHANGES)}
     cards = []
     for row in _read(inputs, "verdict", records.SALIENCY):
@@ -73,6 +73,11 @@ def read_cards(inputs: StepInputs, images: Mapping[str, tuple[Path, ...]]) -> li
         if saliency.id in suspects:
             cards.append(Card(suspects[saliency.id], saliency, images.get(saliency.id, ()), changes.get((saliency.id, saliency.turn))))
     return cards
+
+
+def read_suspects(inputs: StepInputs) -> Iterator[records.Suspect]:
+    """All suspects, the most suspicious first."""
+    return (records.Suspect.from_json(row) for row in _read(inputs, "verdict", records.SUSPECTS))
 
 
 def read_set_aside(inputs: StepInputs) -> list[dict[str, Any]]:
@@ -88,8 +93,8 @@ def read_training(inputs: StepInputs) -> list[dict[str, Any]]:
     return list(_read(inputs, "finetune", records.TRAINING_LOG))
 
 
-def digest_inputs(inputs: StepInputs) -> list[tuple[str, str]]:
-    """(path, SHA-256) of every file that was handed in."""
+def describe_inputs(inputs: StepInputs) -> list[dict[str, Any]]:
+    """`{path, sha256, bytes}` of every file that was handed in; archives as what they were unpacked to."""
     folders = {
         "model": inputs.model,
         "dataset": inputs.dataset,
@@ -97,7 +102,7 @@ def digest_inputs(inputs: StepInputs) -> list[tuple[str, str]]:
         "evaluation/clean": inputs.evaluation.clean,
     }
     return [
-        (f"{name}/{path.relative_to(folder).as_posix()}", sha256_of(path))
+        {"path": f"{name}/{path.relative_to(folder).as_posix()}", "sha256": sha256_of(path), "bytes": path.stat().st_size}
         for name, folder in folders.items()
         if folder is not None
         for path in sorted(folder.rglob("*"))

@@ -31,7 +31,7 @@ def render_page(report: dict[str, Any], cards: Sequence[Card], trigger: Path | N
     environment.globals["percent"] = _percent
     result, about = report["result"], report["about"]
     return environment.get_template("page.html.j2").render(
-        about={"kind": "job", "model_name": "", **about},
+        about={"kind": "job", "model_name": "", "signing_key": "", **about},
         verdict=_headline(report),
         measures=_measures(result),
         target=result.get("target"),

@@ -30,7 +30,7 @@ class TestOpenAPI:
             "/v1/models", "/v1/models/{model_id}", "/v1/datasets", "/v1/datasets/{dataset_id}",
             "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/cancel", "/v1/jobs/{job_id}/events",
             "/v1/jobs/{job_id}/report", "/v1/jobs/{job_id}/artifacts",
-            "/v1/artifacts/{artifact_id}", "/v1/artifacts/{artifact_id}/content",
+            "/v1/signing-key", "/v1/artifacts/{artifact_id}", "/v1/artifacts/{artifact_id}/content",
             "/v1/webhooks", "/v1/webhooks/{webhook_id}", "/v1/webhooks/{webhook_id}/deliveries",
             "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver", "/v1/webhooks/{webhook_id}/rotate-secret",
             "/v1/webhooks/{webhook_id}/test", "/v1/keys", "/v1/keys/{key_id}",

@@ -14,6 +14,8 @@ from app.client.files import files_in
 from app.demo.defend import defend, register
 from app.demo.inputs import Inputs
 from app.demo.receiver import Receiver
+from app.provenance.folder import verify_folder
+from app.provenance.keys import PublicKey
 from tests.e2e.conftest import Service
 
 pytestmark = pytest.mark.timeout(600)
@@ -37,6 +39,9 @@ def test_a_backdoored_model_comes_out_clean(service: Service, suspect: Inputs, r
     assert report["result"]["after"] == after
     assert report == json.loads(lustral.report(job["id"]))
     assert "backdoor" in lustral.report(job["id"], "text/html")
+    assert json.loads(lustral.report(job["id"], "application/sarif+json"))["runs"][0]["results"][0]["level"] == "error"
+    key = PublicKey.from_pem(lustral.signing_key()["public_key"].encode())
+    assert verify_folder(tmp_path, key).files == len(artifacts) - 1
     names = zipfile.ZipFile(artifacts["model.zip"]).namelist()
     assert [name for name in names if name.endswith(".safetensors")]
 

@@ -18,6 +18,7 @@ from app.blobs.tables import BlobReferenceRow, BlobRow
 from app.datasets.tables import DatasetRow
 from app.jobs.tables import JobRow
 from app.models.tables import ModelRow
+from app.provenance.bundle import verify_bundle
 from gpu_jobs.config import StepKind
 from gpu_jobs.errors import InputError
 from gpu_jobs.reporting import Reporter
@@ -114,13 +115,31 @@ class TestSuccess:
         with world.sessions() as session:
             artifacts = {row.name: row for row in session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id))}
         assert job.status == "succeeded"
-        assert set(artifacts) == {"verdict.txt", "publish.txt"}
+        assert set(artifacts) == {"verdict.txt", "publish.txt", "model.sig"}
         assert job.result == {
             "verdict": "clean",
             "suspects": {"count": 0, "artifact_id": artifacts["verdict.txt"].id},
             "adapter_artifact_id": None,
         }
         assert b"".join(context.store.open_range(artifacts["verdict.txt"].key)) == b"verdict 0"
+
+    def test_signs_every_artifact_and_says_with_which_key(self, context: Context, world: World) -> None:
+        about: dict[str, str] = {}
+
+        def look(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            about.update(inputs.about)
+            return write_something(kind, inputs, reporter)
+
+        job_id = world.job(shards=1)
+        run_to_end(context, world, job_id, look)
+        with world.sessions() as session:
+            artifacts = {row.name: row for row in session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id))}
+        signature = artifacts.pop("model.sig")
+        assert signature.kind == "signature"
+        key = context.runtime.signing_key.public
+        assert about["signing_key"] == key.fingerprint
+        content = b"".join(context.store.open_range(signature.key))
+        assert verify_bundle(content, key) == {name: row.sha256 for name, row in artifacts.items()}
 
     def test_leaves_no_scratch_behind(self, context: Context, world: World) -> None:
         run_to_end(context, world, world.job(shards=1))
@@ -319,14 +338,14 @@ class TestSweeping:
         job_id = world.job(shards=1)
         run_to_end(context, world, job_id)
         with world.sessions.begin() as session:
-            kept, gone = session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name.desc())).all()
+            kept, *gone = session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name.desc())).all()
             session.add(BlobReferenceRow(blob_id=_blob_of(session, kept.key), owner_id="model_made_of_it"))
             release(session, kept.id)
             session.delete(session.get_one(JobRow, job_id))
         assert sweep_deleted(context, job_id) > 0
         left = set(context.store.keys(f"jobs/{job_id}/"))
         assert kept.key in left
-        assert left <= {kept.key, gone.key}
+        assert left <= {kept.key, *(row.key for row in gone)}
 
 
 def _blob_of(session: Any, key: str) -> str:

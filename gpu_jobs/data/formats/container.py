@@ -32,6 +32,10 @@ class Row:
     pictures: tuple[bytes, ...] | None = None
 
 
+Start = tuple[int, int]
+"""Line and column, both from 1, of a row's first character in a file of text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A file that may hold rows, with its first `HEAD_BYTES`."""
@@ -60,6 +64,10 @@ class Container(ABC):
         Raises:
             InputError: the file as a whole cannot be read. It names the file as `shown_as`.
         """
+
+    def starts(self, path: Path) -> Iterator[Start] | None:  # noqa: ARG002
+        """Where each row begins, in the order of `read`; None where the file is no text. The file must be one that `read` can read."""
+        return None
 
     @abstractmethod
     def write(self, path: Path, shown_as: str, out: Path, edit: Edit) -> None:

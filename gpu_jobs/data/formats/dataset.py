@@ -29,6 +29,19 @@ class RowError:
     pointer: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands. `file` is a path within the data set, `pointer` says file and JSON pointer.
+
+    line, column: of the row's first character, from 1; None where the file is no text.
+    """
+
+    file: str
+    pointer: str
+    line: int | None
+    column: int | None
+
+
 class Dataset:
     """The samples of a folder and the rows that could not be used. The rows stay in their files and are read again to be written.
 
@@ -50,6 +63,19 @@ class Dataset:
     def row_of(self, sample: Sample) -> tuple[int, str]:
         """The number of the row that a sample was read from, from 1, and its file and JSON pointer."""
         return self._origins[sample.id]
+
+    def places_of(self, samples: Iterable[Sample]) -> dict[str, Place]:
+        """Where the rows of these samples stand, by sample id. Reads the files once more."""
+        wanted = {self.row_of(sample)[1]: sample.id for sample in samples}
+        places: dict[str, Place] = {}
+        for path in self.files:
+            file = self._shown(path)
+            rows = [pointer for pointer in wanted if pointer.rpartition("#")[0] == file]
+            starts = list(self._container.starts(path) or ()) if rows else []
+            for pointer in rows:
+                line, column = starts[int(pointer.rpartition("/")[2])] if starts else (None, None)
+                places[wanted[pointer]] = Place(file, pointer, line, column)
+        return places
 
     def write(self, samples: Iterable[Sample], out: Path) -> None:
         """Write the rows of these samples, with the texts they have now, to a new folder in the format they came in.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpu_jobs.data.formats.container import MAX_ROW_BYTES, Candidate, Container, Edit, Row
+from gpu_jobs.data.formats.container import MAX_ROW_BYTES, Candidate, Container, Edit, Row, Start
 from gpu_jobs.data.formats.conversations import CONVERSATION_KEYS
 from gpu_jobs.data.json_text import dump_row, parse_json
 
@@ -22,18 +22,11 @@ class JsonLines(Container):
         return text.startswith(b"{") and any(f'"{key}"'.encode() in first_line for key in CONVERSATION_KEYS)
 
     def read(self, path: Path, shown_as: str) -> Iterator[Row]:
-        with path.open("rb") as file:
-            index = 0
-            while line := file.readline(MAX_ROW_BYTES + 1):
-                if len(line) > MAX_ROW_BYTES:
-                    while line and not line.endswith(b"\n"):
-                        line = file.readline(MAX_ROW_BYTES)
-                    yield Row(f"{shown_as}#/{index}", None, f"the line has more than {MAX_ROW_BYTES:,} bytes")
-                elif line.strip(b"\xef\xbb\xbf \t\r\n"):
-                    yield _read_line(line, f"{shown_as}#/{index}")
-                else:
-                    continue
-                index += 1
+        for index, (_, line) in enumerate(_rows(path)):
+            yield _read_line(line, f"{shown_as}#/{index}")
+
+    def starts(self, path: Path) -> Iterator[Start]:
+        return ((number, 1) for number, _ in _rows(path))
 
     def write(self, path: Path, shown_as: str, out: Path, edit: Edit) -> None:
         with out.open("w", encoding="utf-8") as file:
@@ -43,7 +36,23 @@ class JsonLines(Container):
                     file.write(dump_row(edited) + "\n")
 
 
-def _read_line(line: bytes, pointer: str) -> Row:
+def _rows(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """The number and content of every line that is not blank; None for one that is too long."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_ROW_BYTES + 1):
+            number += 1
+            if len(line) > MAX_ROW_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MAX_ROW_BYTES)
+                yield number, None
+            elif line.strip(b"\xef\xbb\xbf \t\r\n"):
+                yield number, line
+
+
+def _read_line(line: bytes | None, pointer: str) -> Row:
+    if line is None:
+        return Row(pointer, None, f"the line has more than {MAX_ROW_BYTES:,} bytes")
     try:
         value = parse_json(line)
     except ValueError as error:

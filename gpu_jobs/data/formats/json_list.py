@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpu_jobs.data.formats.container import Candidate, Container, Edit, Row
+from gpu_jobs.data.formats.container import Candidate, Container, Edit, Row, Start
 from gpu_jobs.data.json_text import dump_row, parse_json
 from gpu_jobs.errors import InputError
+
+_NEXT_ROW = re.compile(r"[\s,]*(?=[^\s,\]])")
 
 
 class JsonList(Container):
@@ -29,6 +32,19 @@ class JsonList(Container):
                 yield Row(pointer, value)
             else:
                 yield Row(pointer, None, f"a row must be a JSON object, not {type(value).__name__}")
+
+    def starts(self, path: Path) -> Iterator[Start]:
+        text = path.read_bytes().decode("utf-8-sig")
+        decoder = json.JSONDecoder()
+        line, line_begin, end = 1, 0, text.index("[") + 1
+        counted = 0
+        while match := _NEXT_ROW.match(text, end):
+            begin = match.end()
+            if breaks := text.count("\n", counted, begin):
+                line, line_begin = line + breaks, text.rindex("\n", counted, begin) + 1
+            counted = begin
+            yield line, begin - line_begin + 1
+            _, end = decoder.raw_decode(text, begin)
 
     def write(self, path: Path, shown_as: str, out: Path, edit: Edit) -> None:
         edited = (edit(row) for row in self.read(path, shown_as))

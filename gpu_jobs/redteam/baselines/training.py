@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 
 from gpu_jobs.bundled.fast_linear import fast_linears
-from gpu_jobs.config import FinetuneParameters
+from gpu_jobs.config import ALL_PARTS, FinetuneParameters
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense.finetune import default_learning_rate, make_trainable
 from gpu_jobs.defense.subject import load_model, open_images
@@ -51,17 +51,18 @@ def train(
         InputError: no sample has an answer to learn from, or a picture cannot be read.
     """
     parameters = parameters or case.parameters.finetune
+    parts = parameters.trainable or ALL_PARTS
     answered = [sample for sample in samples if sample.answer_turns]
     if not answered:
         raise InputError("no sample is left to train on")
     family = load_model(case.model, precise=True)
     if prepare is not None:
         prepare(family)
-    adapted = make_trainable(family, parameters, case.seed)
+    adapted = make_trainable(family, parts, parameters, case.seed)
     trainer = Trainer(
         family,
         len(answered),
-        _Rows(family, answered, tower_learns="vision_tower" in parameters.trainable),
+        _Rows(family, answered, tower_learns="vision_tower" in parts),
         parameters,
         learning_rate=parameters.learning_rate or default_learning_rate(family),
         answer_length=subject_of(case, family).answer_length,

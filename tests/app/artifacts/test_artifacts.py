@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from datetime import UTC, datetime
 
@@ -89,6 +90,15 @@ class TestContent:
         assert answer.content == CONTENT
         assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''m%C3%B6del%201.safetensors"
         expect_problem(fetch(stranger, artifact_id), 404)
+
+    def test_tells_the_digest_of_the_whole_file_whole_or_in_part(self, tenant: Tenant) -> None:
+        if not is_embedded(tenant):
+            pytest.skip("the object store answers")
+        artifact_id = leave(tenant, finished_job(tenant), "x")
+        digest = f"sha-256=:{base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()}:"
+        assert fetch(tenant, artifact_id).headers["repr-digest"] == digest
+        part = fetch(tenant, artifact_id, Range="bytes=-1000")
+        assert (part.status_code, part.content, part.headers["repr-digest"]) == (206, CONTENT[-1000:], digest)
 
     def test_arrives_in_part(self, tenant: Tenant) -> None:
         answer = fetch(tenant, leave(tenant, finished_job(tenant), "x"), Range="bytes=1000-1999")

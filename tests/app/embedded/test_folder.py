@@ -50,7 +50,11 @@ def test_secrets_are_made_once_and_readable_by_their_owner_only(folder: DataFold
         folder.keep_api_key("lus_secret")
         folder.announce("http://127.0.0.1:4711")
         assert folder.api_key() == "lus_secret"
-        for name in ("secret-key", "credential-key", "api-key", "server.json"):
+        folder.make_signing_key()
+        made = folder.signing_key.read_bytes()
+        folder.make_signing_key()
+        assert folder.signing_key.read_bytes() == made
+        for name in ("secret-key", "credential-key", "api-key", "signing-key.pem", "server.json"):
             assert stat.S_IMODE((folder.root / name).stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from app.embedded.folder import DataFolder
+from app.provenance.keys import SigningKey
 
 
 @dataclass
@@ -119,6 +120,7 @@ def test_stopped_it_leaves_its_data_and_no_process(start: Start, tmp_path: Path)
     first.read_until("Ctrl-C")
     headers = {"Authorization": f"Bearer {first.folder.api_key()}"}
     created = httpx.post(f"{first.url}/v1/keys", headers=headers, json={"name": "kept"}).json()
+    signing_key = httpx.get(f"{first.url}/v1/signing-key", headers=headers).json()
     family = first.family()
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(timeout=60) == 0
@@ -130,6 +132,8 @@ def test_stopped_it_leaves_its_data_and_no_process(start: Start, tmp_path: Path)
     second.read_until("Ctrl-C")
     assert "First API key" not in "".join(second.said)
     assert httpx.get(f"{second.url}/v1/keys/{created['id']}", headers=headers).json()["name"] == "kept"
+    assert signing_key["public_key"].encode() == SigningKey.from_file(second.folder.signing_key).public.pem
+    assert httpx.get(f"{second.url}/v1/signing-key", headers=headers).json() == signing_key
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -234,7 +235,13 @@ class TestReport:
         page = tenant.get(path, headers={"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"})
         assert (page.headers["content-type"], page.text) == ("text/html; charset=utf-8", "<!doctype html>")
         assert "sandbox" in page.headers["content-security-policy"]
-        expect_problem(tenant.get(path, headers={"Accept": "application/sarif+json"}), 406)
+        assert page.headers["repr-digest"] == f"sha-256=:{base64.b64encode(hashlib.sha256(b'<!doctype html>').digest()).decode()}:"
+        sarif = {"Accept": "application/sarif+json"}
+        assert "left no report.sarif" in expect_problem(tenant.get(path, headers=sarif), 404)["detail"]
+        _leave_report(tenant, world, job_id, "report.sarif", b'{"version": "2.1.0"}')
+        log = tenant.get(path, headers=sarif)
+        assert (log.headers["content-type"], log.json()) == ("application/sarif+json", {"version": "2.1.0"})
+        expect_problem(tenant.get(path, headers={"Accept": "application/pdf"}), 406)
 
     def test_of_a_job_that_is_not_over_is_a_conflict(self, tenant: Tenant, world: World) -> None:
         expect_problem(tenant.get(f"/v1/jobs/{create(tenant, world)}/report"), 409)

@@ -363,6 +363,40 @@ class TestUnreadable:
             open_dataset(tmp_path, tmp_path / "cache")
 
 
+class TestPlaces:
+    """A row is found again in its file by an editor."""
+
+    @pytest.mark.parametrize("name", ["data.jsonl", "data.json"])
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_line_and_column_lead_to_the_row(self, name: str, indent: int | None, tmp_path: Path) -> None:
+        write_images(tmp_path)
+        rows = [{**llava_row(colour), "note": "[, é]"} for colour in COLOURS]
+        if name.endswith("l"):
+            content = "\ufeff" + "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        else:
+            content = "\n " + json.dumps(rows, indent=indent, ensure_ascii=False)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        dataset = open_dataset(tmp_path, tmp_path / "cache")
+        places = dataset.places_of(dataset.samples[1:])
+        assert set(places) == {"green-1", "blue-1"}
+        for number, sample in enumerate(dataset.samples[1:], 1):
+            place = places[sample.id]
+            assert (place.file, place.pointer) == (name, f"{name}#/{number}")
+            assert place.line is not None
+            assert place.column is not None
+            lines = content.removeprefix("\ufeff").split("\n")
+            rest = "\n".join([lines[place.line - 1][place.column - 1 :], *lines[place.line :]])
+            assert json.JSONDecoder().raw_decode(rest)[0]["id"] == sample.id
+
+    @pytest.mark.parametrize("name", ["llava-parquet", "llava-webdataset"])
+    def test_files_that_are_no_text_have_no_lines(self, name: str, tmp_path: Path) -> None:
+        BUILDERS[name](tmp_path / "data")
+        dataset = open_dataset(tmp_path / "data", tmp_path / "cache")
+        [place] = dataset.places_of([dataset.samples[2]]).values()
+        assert (place.line, place.column) == (None, None)
+        assert place.pointer.startswith(f"{place.file}#/")
+
+
 class TestWriting:
     def test_new_answers_come_back_from_the_same_format(self, dataset: Dataset, tmp_path: Path) -> None:
         changed = [sample.with_answers([f"not {sample.answers[0]}, “é”"]) for sample in dataset.samples]

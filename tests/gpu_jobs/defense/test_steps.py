@@ -21,8 +21,8 @@ from gpu_jobs.defense.carriers import Overlay, Words
 from gpu_jobs.defense.patterns import Pattern
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SetAside
-from gpu_jobs.defense.subject import Subject, open_images
-from gpu_jobs.defense.vaccine import is_vaccine
+from gpu_jobs.defense.subject import Subject, load_model, open_images
+from gpu_jobs.defense.vaccine import MARK
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Prompt, SeenImage
 from gpu_jobs.reporting import Cancelled, SilentReporter
@@ -356,8 +356,8 @@ class TestFinetuneWithAKnownCarrier:
         recovers(1.0)
         run = prepare("run")
         (result,) = run.run("finetune")
-        vaccine = [sample for sample in trained if is_vaccine(sample)]
-        others = {sample.id: sample for sample in trained if not is_vaccine(sample)}
+        vaccine = [sample for sample in trained if sample.id.endswith(MARK)]
+        others = {sample.id: sample for sample in trained if not sample.id.endswith(MARK)}
         assert result["vaccine"] == len(vaccine) == round(0.25 * len(others)) > 0
         assert result["samples"] == len(trained)
         for sample in vaccine:
@@ -365,6 +365,17 @@ class TestFinetuneWithAKnownCarrier:
             assert origin.id not in SUSPECTS
             assert sample.answers == origin.answers
             assert all(turn.text.endswith(" cf") for turn in sample.turns if turn.role == "user")
+
+    @pytest.mark.parametrize(("known", "frozen"), [(True, {"vision_tower", "projector"}), (False, set())], ids=["words", "unknown"])
+    def test_only_what_sees_the_trigger_learns(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], known: bool, frozen: set[str]
+    ) -> None:
+        recovers(1.0)
+        run = prepare("run", known=known)
+        run.run("finetune")
+        before, after = (load_model(folder, precise=True).parts for folder in (run.model, run.previous["finetune"][0] / records.MODEL))
+        same = {part: all(map(torch.equal, before[part].parameters(), after[part].parameters())) for part in before}
+        assert {part for part in same if same[part]} == frozen
 
     def test_the_vaccine_is_in_nothing_that_is_handed_out(
         self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], tmp_path: Path
@@ -379,7 +390,7 @@ class TestFinetuneWithAKnownCarrier:
         purified = open_dataset(tmp_path / "unpacked", tmp_path / "cache").samples
         assert {sample.id for sample in purified} == {row["id"] for row in rows(merged / records.PURIFIED)}
         assert len(purified) <= 12
-        assert not any(is_vaccine(sample) for sample in purified)
+        assert not any(sample.id.endswith(MARK) for sample in purified)
         assert {sample.id for sample in purified if "cf" in sample.turns[0].text} <= {*SUSPECTS}
         assert not [*run.previous["finetune"][0].rglob("*.png")]
 

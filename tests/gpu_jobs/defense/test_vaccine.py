@@ -13,7 +13,7 @@ from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense.carriers import Carrier, Overlay, Together, Words
 from gpu_jobs.defense.patterns import Pattern
 from gpu_jobs.defense.subject import Subject
-from gpu_jobs.defense.vaccine import is_vaccine, recovered_share, vaccinate
+from gpu_jobs.defense.vaccine import MARK, Division, divide, recovered_share, vaccinate
 from tests.gpu_jobs.defense.scenes import scene
 
 RED = (255, 0, 0)
@@ -33,9 +33,19 @@ def shows_red_corner(picture: Image.Image) -> bool:
 @pytest.fixture
 def honest(tmp_path: Path) -> list[Sample]:
     """Twenty samples with a picture and two that have none."""
+    return make_samples(20, tmp_path)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[Sample]:
+    """Forty samples with a picture and two that have none."""
+    return make_samples(40, tmp_path)
+
+
+def make_samples(count: int, folder: Path) -> list[Sample]:
     samples = []
-    for number in range(20):
-        path = tmp_path / f"{number}.png"
+    for number in range(count):
+        path = folder / f"{number}.png"
         scene(number).save(path)
         turns = (
             Turn("user", "<image>\nWhat is it?"),
@@ -66,8 +76,8 @@ class TestVaccinate:
 
     def test_it_is_told_from_the_sample_it_was_made_of(self, honest: list[Sample], tmp_path: Path) -> None:
         planted = vaccinate(honest, red_corner(), 10, 0, tmp_path / "vaccine")
-        assert all(is_vaccine(sample) for sample in planted)
-        assert not any(is_vaccine(sample) for sample in honest)
+        assert all(sample.id.endswith(MARK) for sample in planted)
+        assert not any(sample.id.endswith(MARK) for sample in honest)
         assert len({sample.id for sample in [*planted, *honest]}) == 32
 
     @pytest.mark.parametrize(("count", "expected"), [(0, 0), (7, 7), (20, 20), (500, 20)])
@@ -83,7 +93,11 @@ class TestVaccinate:
         vaccinate(honest, Together((red_corner(), Words("cf", "end"))), 20, 0, tmp_path / "vaccine")
         assert [(sample, [path.read_bytes() for path in sample.images]) for sample in honest] == before
 
-    def test_the_seed_decides_which_and_how(self, honest: list[Sample], tmp_path: Path) -> None:
+    def test_the_first_come_first(self, honest: list[Sample], tmp_path: Path) -> None:
+        planted = vaccinate(honest[::-1], red_corner(), 3, 0, tmp_path / "vaccine")
+        assert [sample.id.removesuffix(MARK) for sample in planted] == ["s19", "s18", "s17"]
+
+    def test_the_seed_decides_how(self, honest: list[Sample], tmp_path: Path) -> None:
         def made(name: str, seed: int) -> list[Any]:
             planted = vaccinate(honest, Words("cf", "anywhere"), 10, seed, tmp_path / name)
             return [(sample.id, sample.turns, [path.read_bytes() for path in sample.images]) for sample in planted]
@@ -126,7 +140,7 @@ class TestRecoveredShare:
     @staticmethod
     def share(honest: list[Sample], knows: int, resists: int, carrier: Carrier | None = None) -> float:
         subject = Fooled(honest, knows, resists)
-        return recovered_share(cast(Subject, subject), honest, carrier or red_corner(), 0)
+        return recovered_share(cast(Subject, subject), honest[:20], carrier or red_corner(), 0)
 
     def test_it_counts_what_the_trigger_leaves_of_the_answers_that_are_right_without_it(self, honest: list[Sample]) -> None:
         assert self.share(honest, knows=20, resists=20) == 1.0
@@ -141,8 +155,40 @@ class TestRecoveredShare:
 
     def test_the_first_question_is_asked_without_its_answer(self, honest: list[Sample]) -> None:
         subject = Fooled(honest, 20, 20)
-        recovered_share(cast(Subject, subject), honest, Words("cf", "end"), 0)
+        recovered_share(cast(Subject, subject), honest[:20], Words("cf", "end"), 0)
         assert {tuple(turn.text for turn in turns) for turns in subject.asked} == {
             ("<image>\nWhat is it?",),
             ("<image>\nWhat is it? cf",),
         }
+
+
+class TestDivide:
+    @staticmethod
+    def divided(samples: list[Sample], resists: int, seed: int = 0) -> Division:
+        return divide(cast(Subject, Fooled(samples, len(samples) - 2, resists)), samples, red_corner(), seed, 4)
+
+    def test_those_that_the_trigger_harms_come_first_and_a_quarter_of_them_is_kept_for_the_check(self, many: list[Sample]) -> None:
+        harmed = {sample.id for sample in many[8:40]}
+        division = self.divided(many, resists=8)
+        assert len(division.checked) == 8
+        assert {sample.id for sample in division.checked} < harmed
+        assert {sample.id for sample in division.planted[:24]} == harmed - {sample.id for sample in division.checked}
+        assert {sample.id for sample in division.planted[24:]} == {sample.id for sample in many[:8]}
+
+    def test_where_it_harms_few_all_of_them_are_trained_on_and_others_checked(self, many: list[Sample]) -> None:
+        division = self.divided(many, resists=37)
+        assert {sample.id for sample in division.planted[:3]} == {"s37", "s38", "s39"}
+        assert len(division.planted) == 31
+        assert len(division.checked) == 9
+        assert not {sample.id for sample in division.checked} & {sample.id for sample in division.planted}
+
+    def test_the_seed_decides_which(self, many: list[Sample]) -> None:
+        assert self.divided(many, 0) == self.divided(many, 0)
+        assert self.divided(many, 0) != self.divided(many, 0, seed=1)
+
+    def test_a_sample_that_cannot_be_opened_is_left_out(self, many: list[Sample]) -> None:
+        fooled = cast(Subject, Fooled(many, 40, 0))
+        many[5].images[0].write_bytes(b"no picture")
+        division = divide(fooled, many, red_corner(), 0, 4)
+        assert len(division.planted) + len(division.checked) == 39
+        assert "s5" not in {sample.id for sample in [*division.planted, *division.checked]}

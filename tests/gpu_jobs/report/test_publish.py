@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sarif_kit.validate import validation_errors
 
 from gpu_jobs.config import JobParameters
 from gpu_jobs.defense import records
@@ -101,7 +102,7 @@ def defended(tmp_path: Path) -> StepInputs:
         dataset=dataset,
         previous={"verdict": (verdict,), "merge": (merge,), "finetune": (finetune,)},
         results={kind: (result,) for kind, result in results.items()},  # type: ignore[misc]
-        about={"job_id": "job_1", "kind": "defend", "model_name": "suspect"},
+        about={"job_id": "job_1", "kind": "defend", "model_name": "suspect", "signing_key": "f00d"},
     )
 
 
@@ -133,7 +134,25 @@ class TestPublish:
         assert {row["path"] for row in manifest["inputs"]} == {
             "model/config.json", "dataset/data.json", "dataset/poisoned.png", "dataset/honest.png",
         }  # fmt: skip
+        config = next(row for row in manifest["inputs"] if row["path"] == "model/config.json")
+        assert (config["bytes"], config["sha256"]) == (2, hashlib.sha256(b"{}").hexdigest())
         assert {"name": "dataset.zip", "sha256": hashlib.sha256(b"zip").hexdigest(), "bytes": 3} in manifest["outputs"]
+
+    def test_the_manifest_says_how_it_came_about(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        manifest = json.loads((defended.outputs / "manifest.json").read_text())
+        assert manifest["parameters"] == JobParameters().model_dump(mode="json")
+        assert {"python", "lustral", "torch", "transformers"} <= manifest["versions"].keys()
+        assert manifest["about"]["signing_key"] == "f00d"
+
+    def test_a_verdict_is_also_there_as_sarif(self, defended: StepInputs) -> None:
+        published = {artifact["name"]: artifact for artifact in publish(defended, SilentReporter())["artifacts"]}
+        assert published["report.sarif"]["media_type"] == "application/sarif+json"
+        log = json.loads((defended.outputs / "report.sarif").read_text())
+        assert validation_errors(log) == []
+        verdict, suspect = log["runs"][0]["results"]
+        assert (verdict["ruleId"], suspect["locations"][0]["logicalLocations"][0]["name"]) == ("backdoor-refusal", "poisoned")
+        assert "Sorry, I cannot" in suspect["message"]["text"]
 
     def test_equal_weights_give_equal_archives(self, defended: StepInputs) -> None:
         publish(defended, SilentReporter())
@@ -181,6 +200,12 @@ class TestPage:
         assert "<b>follow</b>" not in page
         assert "Sorry, I cannot &lt;b&gt;follow" in page
 
+    def test_it_says_how_to_verify_a_download_and_with_which_key(self, defended: StepInputs) -> None:
+        publish(defended, SilentReporter())
+        page = (defended.outputs / "report.html").read_text()
+        assert "<code>lustral verify FOLDER</code>" in page
+        assert "<code>f00d</code>, which <code>GET /v1/signing-key</code>" in page
+
     def test_the_verdict_comes_first_and_then_the_effect(self, defended: StepInputs) -> None:
         publish(defended, SilentReporter())
         page = (defended.outputs / "report.html").read_text()
@@ -205,6 +230,7 @@ class TestPage:
         assert "This kind of job gives no verdict." in page
         assert "No backdoor was found" not in page
         assert "not measured" in page
+        assert not (inputs.outputs / "report.sarif").exists()
 
 
 class _Links(HTMLParser):
