@@ -124,7 +124,8 @@ class EvaluateParameters(Parameters):
         0.1,
         ge=0.0,
         le=0.5,
-        description="Share of the data set kept out of the fine-tune for an estimate, where no evaluation set is given.",
+        description="Share of the data set kept out of the fine-tune, to see what its rounds cost, and for an estimate where no "
+        "evaluation set is given.",
     )
 
 

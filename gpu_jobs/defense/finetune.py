@@ -23,7 +23,7 @@ from gpu_jobs.defense.purify import guilty_turns, known_carrier
 from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.defense.training import Trainer, generator
-from gpu_jobs.defense.vaccine import divide, recovered_share, vaccinate
+from gpu_jobs.defense.vaccine import count_right, divide, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Family, SeenImage, TrainingRow
 from gpu_jobs.reporting import Reporter
@@ -34,6 +34,8 @@ STATE = "state.pt"
 ANOTHER_SEED = 1_000_003
 # The share of right answers that a planted trigger must leave for the training to end.
 CURED = 0.95
+# Honest samples that no round is trained on, at most and at least, and the share of them that a further round may cost.
+MOST_WATCHED, FEWEST_WATCHED, MOST_LOST = 256, 50, 0.01
 # Tower features that are kept in memory; of samples beyond, the tower sees the pictures again in every epoch.
 FEATURE_BYTES = 8 * 2**30
 
@@ -44,7 +46,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     Trains on the merged set of the steps before, else on the data set itself. Checkpoints every `checkpoint_every`
     optimiser steps; a resumed run ends in the same weights.
     Returns: `changed`, whether there is an `adapter`, `samples` trained on, how many of them are `vaccine`, how many were `set_aside`,
-        `optimiser_steps`, and `loss`, the mean of the last epoch (None if nothing was trained).
+        `optimiser_steps` and `rounds` that the weights come from, and `loss`, the mean of the last epoch (None if nothing was trained).
 
     Raises:
         InputError: no sample can be trained on.
@@ -54,7 +56,16 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     if _nothing_changed(inputs):
         shutil.copytree(inputs.model, inputs.outputs / records.MODEL)
         (inputs.outputs / records.TRAINING_LOG).touch()
-        return {"changed": False, "adapter": False, "samples": 0, "vaccine": 0, "set_aside": 0, "optimiser_steps": 0, "loss": None}
+        return {
+            "changed": False,
+            "adapter": False,
+            "samples": 0,
+            "vaccine": 0,
+            "set_aside": 0,
+            "optimiser_steps": 0,
+            "rounds": 0,
+            "loss": None,
+        }
 
     parameters = inputs.parameters.finetune
     dataset, subject = open_inputs(inputs, precise=True)
@@ -76,20 +87,26 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     adapted = make_trainable(subject.family, parts, parameters, inputs.parameters.seed)
     rows = training_rows(subject, samples, features, train_tower="vision_tower" in parts)
     rate = parameters.learning_rate or default_learning_rate(subject.family)
-    steps, losses = 0, []
-    for number in range(parameters.rounds):
+    watched = watched_samples(inputs, dataset.samples) if carrier is not None else []
+    known = _counted(subject, watched, inputs)
+    steps, losses, rounds = 0, [], 0
+    while True:
         trainer = Trainer(
             subject.family,
             len(samples),
             rows,
             parameters,
-            learning_rate=rate * 2**number,
+            learning_rate=rate * 2**rounds,
             answer_length=subject.answer_length,
-            seed=inputs.parameters.seed + number * ANOTHER_SEED,
+            seed=inputs.parameters.seed + rounds * ANOTHER_SEED,
         )
         losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps)
+        if rounds and _counted(subject, watched, inputs) < known - MOST_LOST * len(watched):
+            trainer.load(inputs.checkpoint / f"{steps - trainer.total}-{STATE}")  # the end of the round before
+            break
+        rounds += 1
         steps += trainer.total
-        if number + 1 == parameters.rounds or carrier is None or _is_cured(subject, checked, carrier, inputs.parameters.seed):
+        if rounds == parameters.rounds or carrier is None or _is_cured(subject, checked, carrier, inputs.parameters.seed):
             break
     if adapted is not None:
         _write_adapter(adapted, inputs.outputs / records.ADAPTER)
@@ -104,6 +121,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         "vaccine": len(vaccine),
         "set_aside": len(set_aside),
         "optimiser_steps": steps,
+        "rounds": rounds,
         "loss": sum(last) / len(last),
     }
 
@@ -115,12 +133,10 @@ def _nothing_changed(inputs: StepInputs) -> bool:
 
 
 def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
-    """What is trained on. Where the effect will have to be estimated, a share is held out."""
+    """What is trained on: the purified samples, but for a share that is held out."""
     if "merge" not in inputs.previous:
         return [sample for sample in samples if sample.answer_turns]
     purified = [sample for sample in purified_samples(samples, inputs.previous["merge"][0]) if sample.answer_turns]
-    if inputs.evaluation.triggered is not None or inputs.evaluation.clean is not None:
-        return purified
     return [sample for sample in purified if not is_held_out(sample, inputs.parameters)]
 
 
@@ -131,6 +147,14 @@ def vaccinated(inputs: StepInputs, subject: Subject, samples: Sequence[Sample], 
     division = divide(subject, honest, carrier, parameters.seed, parameters.batch_size)
     count = round(parameters.finetune.vaccine * len(samples))
     return vaccinate(division.planted, carrier, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
+
+
+def watched_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
+    """Honest samples that are held out of the training, to see what a round costs; none where there are too few to tell."""
+    guilty, learned = guilty_turns(inputs), {sample.id for sample in training_samples(inputs, samples)}
+    purified = purified_samples(samples, inputs.previous["merge"][0])
+    watched = [s for s in purified if s.answer_turns and s.id not in guilty and s.id not in learned][:MOST_WATCHED]
+    return watched if len(watched) >= FEWEST_WATCHED else []
 
 
 def default_learning_rate(family: Family) -> float:
@@ -190,6 +214,13 @@ def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *
                 trainer.save(state)
                 reporter.checkpoint()
     return [row["loss"] for row in rows]
+
+
+def _counted(subject: Subject, watched: Sequence[Sample], inputs: StepInputs) -> int:
+    subject.family.network.eval()
+    right = count_right(subject, watched, inputs.parameters.batch_size)
+    subject.family.network.train()
+    return right
 
 
 def _is_cured(subject: Subject, checked: Sequence[Sample], carrier: Carrier, seed: int) -> bool:

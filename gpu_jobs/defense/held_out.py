@@ -1,4 +1,4 @@
-"""Which samples are kept out of the fine-tune, so that its effect can be estimated where no evaluation set was given."""
+"""Which samples are kept out of the fine-tune: they tell what a round of it costs, and its effect where no evaluation set was given."""
 
 from __future__ import annotations
 

@@ -90,6 +90,15 @@ def recovered_share(subject: Subject, honest: Sequence[Sample], carrier: Carrier
     return sum(a and b for a, b in zip(plain, planted, strict=True)) / max(sum(plain), 1)
 
 
+def count_right(subject: Subject, samples: Sequence[Sample], batch_size: int) -> int:
+    """Of some samples, those whose first question the model answers as given."""
+
+    def ask(some: Sequence[Sample]) -> list[bool]:
+        return _right(subject, some, [(open_images(sample), opening(sample)) for sample in some])
+
+    return sum(result is True for batch in in_batches(samples, batch_size, ask) for result in batch)
+
+
 def _right_when_planted(subject: Subject, samples: Sequence[Sample], carrier: Carrier, rng: Random) -> list[bool]:
     return _right(subject, samples, [carrier.plant(open_images(sample), opening(sample), rng) for sample in samples])
 

@@ -321,8 +321,9 @@ class TestFinetuneWithAKnownCarrier:
     def prepare(self, start: Any, accuse: Any, worded: Path) -> Callable[..., Pipeline]:
         """A run that needs nothing but its fine-tune, of two epochs and some rounds at most."""
 
-        def begin(name: str, *, rounds: int = 3, known: bool = True) -> Pipeline:
-            run: Pipeline = start(name, finetune={**start("x").parameters.finetune.model_dump(), "rounds": rounds})
+        def begin(name: str, *, rounds: int = 3, known: bool = True, held_out: float = 0.0) -> Pipeline:
+            given = {**start("x").parameters.finetune.model_dump(), "rounds": rounds}
+            run: Pipeline = start(name, finetune=given, evaluate={"held_out": held_out})
             run.dataset = worded
             accuse(run, SUSPECTS, carrier=CF if known else None)
             run.run("purify")
@@ -408,6 +409,58 @@ class TestFinetuneWithAKnownCarrier:
         assert left == []
         log = rows(run.previous["finetune"][0] / records.TRAINING_LOG)
         assert [row["step"] for row in log] == [*range(1, rounds * one_round + 1)]
+
+    @pytest.mark.parametrize(("counts", "rounds"), [((9, 9, 8), 2), ((9, 8), 1), ((9, 9, 9), 3)], ids=["third", "second", "none"])
+    def test_a_further_round_that_costs_right_answers_is_taken_back(
+        self,
+        prepare: Callable[..., Pipeline],
+        recovers: Callable[..., list[float]],
+        monkeypatch: pytest.MonkeyPatch,
+        counts: tuple[int, ...],
+        rounds: int,
+    ) -> None:
+        left = [*counts]
+        monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:9])
+        monkeypatch.setattr(finetune, "count_right", lambda *_: left.pop(0))
+        recovers(*[0.0] * 3)
+        run = prepare("run")
+        (result,) = run.run("finetune")
+        assert left == []
+        assert result["rounds"] == rounds
+        assert result["optimiser_steps"] == rounds * 2 * -(-result["samples"] // 4)
+
+        left += [9] * 3
+        recovers(*[0.0] * 3)
+        shorter = prepare("shorter", rounds=rounds)
+        shorter.run("finetune")
+        one, other = (load_file(each.previous["finetune"][0] / records.MODEL / "model.safetensors") for each in (run, shorter))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    @pytest.mark.parametrize("fewest", [1, 50])
+    def test_what_is_watched_is_honest_and_not_trained_on_and_no_handful(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch, fewest: int
+    ) -> None:
+        watched: set[str] = set()
+        learned: set[str] = set()
+        make_rows = finetune.training_rows
+
+        def count(_: Subject, samples: Sequence[Sample], __: int) -> int:
+            watched.update(sample.id for sample in samples)
+            return len(samples)
+
+        def make(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
+            learned.update(sample.id for sample in samples)
+            return make_rows(subject, samples, *rest, **more)
+
+        monkeypatch.setattr(finetune, "FEWEST_WATCHED", fewest)
+        monkeypatch.setattr(finetune, "count_right", count)
+        monkeypatch.setattr(finetune, "training_rows", make)
+        recovers(1.0)
+        run = prepare("run", held_out=0.5)
+        run.run("finetune")
+        honest = {row["id"] for row in rows(run.previous["merge"][0] / records.PURIFIED)} - {*SUSPECTS}
+        assert watched == (honest - learned if fewest == 1 else set())
+        assert honest - learned
 
     def test_where_nothing_can_be_planted_one_round_is_all(
         self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]]
