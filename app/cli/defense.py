@@ -40,6 +40,9 @@ Output = Annotated[Path | None, typer.Option(help="Folder for everything that th
 FailOn = Annotated[str | None, typer.Option(help="Exit with status 1 on this verdict: backdoored.")]
 Sarif = Annotated[Path | None, typer.Option(help="File for the verdict and the suspects as SARIF 2.1.0, for code scanning.")]
 WebhookUrl = Annotated[str | None, typer.Option(help="An address that hears of this job.")]
+Metadata = Annotated[
+    list[str] | None, typer.Option(help="NAME=VALUE that the job and its webhooks carry, such as sha=$GITHUB_SHA; may be repeated.")
+]
 
 
 def register(cli: typer.Typer) -> None:
@@ -60,6 +63,7 @@ def _command(kind: str) -> Callable[..., None]:
         fail_on: FailOn = None,
         sarif: Sarif = None,
         webhook_url: WebhookUrl = None,
+        metadata: Metadata = None,
         as_json: AsJson = False,
         server: Server = None,
         api_key: ApiKey = None,
@@ -70,7 +74,7 @@ def _command(kind: str) -> Callable[..., None]:
             raise Failure(f"--fail-on takes `backdoored`, not {fail_on!r}.")
         if sarif is not None and kind not in VERDICTS:
             raise Failure(f"--sarif needs a verdict, and `lustral {kind}` gives none; {', '.join(VERDICTS)} do.")
-        order = Order(kind, model, dataset, triggered, clean, target, settings or [], webhook_url)
+        order = Order(kind, model, dataset, triggered, clean, target, settings or [], webhook_url, metadata or [])
         with connect(server, api_key) as connection:
             stay = wait or connection.ours or any(option is not None for option in (output, fail_on, sarif))
             with watching(kind, local_bytes(order), quiet=as_json) as watch:

@@ -26,6 +26,7 @@ class Order:
     target: str | None = None
     settings: list[str] = field(default_factory=list)
     webhook_url: str | None = None
+    metadata: list[str] = field(default_factory=list)
 
     @property
     def sources(self) -> list[str]:
@@ -38,9 +39,9 @@ class Order:
             app.client.Rejected: a model or data set cannot be used.
             app.client.ApiError: the server refused.
             FileNotFoundError: a path does not exist.
-            Failure: a setting is malformed.
+            Failure: a setting or a piece of metadata is malformed.
         """
-        parameters = parse_settings(self.settings)
+        parameters, metadata = parse_settings(self.settings), parse_metadata(self.metadata)
 
         def dataset_id(source: str | None) -> str | None:
             return None if source is None else lustral.register_dataset(source, advance=watch.uploaded)["id"]
@@ -53,6 +54,7 @@ class Order:
             params=parameters,
             evaluation=self._evaluation(dataset_id(self.triggered), dataset_id(self.clean)),
             webhook_url=self.webhook_url,
+            metadata=metadata or None,
         )
 
     def _evaluation(self, triggered_id: str | None, clean_id: str | None) -> dict[str, Any] | None:
@@ -92,6 +94,21 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
                 raise Failure(f"--set {setting}: {group} is set to a value already.")
         place[leaf] = _parse(value)
     return parameters
+
+
+def parse_metadata(entries: list[str]) -> dict[str, str]:
+    """`["sha=0a1b"]` as `{"sha": "0a1b"}`. Values are text, whatever they look like.
+
+    Raises:
+        Failure: one has no `=` or no name.
+    """
+    metadata = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals or not name:
+            raise Failure(f"--metadata takes NAME=VALUE, not {entry!r}.")
+        metadata[name] = value
+    return metadata
 
 
 def _parse(value: str) -> Any:

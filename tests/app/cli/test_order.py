@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.failures import Failure
-from app.cli.order import Order, local_bytes, parse_settings
+from app.cli.order import Order, local_bytes, parse_metadata, parse_settings
 
 
 class TestParseSettings:
@@ -35,6 +35,16 @@ class TestParseSettings:
     def test_refuses_a_value_that_another_uses_as_a_group(self) -> None:
         with pytest.raises(Failure, match="masking is set to a value already"):
             parse_settings(["masking=1", "masking.ratio=0.3"])
+
+
+class TestParseMetadata:
+    def test_keeps_values_as_the_text_they_are(self) -> None:
+        assert parse_metadata(["sha=0123", "run=a=b", "note="]) == {"sha": "0123", "run": "a=b", "note": ""}
+
+    @pytest.mark.parametrize("entry", ["sha", "=0123"])
+    def test_refuses_what_has_no_name_or_no_value(self, entry: str) -> None:
+        with pytest.raises(Failure, match="--metadata takes NAME=VALUE"):
+            parse_metadata([entry])
 
 
 def test_only_local_files_are_counted_as_uploads(tmp_path: Path) -> None:
