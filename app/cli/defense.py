@@ -72,6 +72,8 @@ def _command(kind: str) -> Callable[..., None]:
             raise Failure(f"`lustral {kind}` needs MODEL and DATASET.")
         if fail_on not in (None, "backdoored"):
             raise Failure(f"--fail-on takes `backdoored`, not {fail_on!r}.")
+        if fail_on is not None and kind not in VERDICTS:
+            raise Failure(f"--fail-on needs a verdict, and `lustral {kind}` gives none; {', '.join(VERDICTS)} do.")
         if sarif is not None and kind not in VERDICTS:
             raise Failure(f"--sarif needs a verdict, and `lustral {kind}` gives none; {', '.join(VERDICTS)} do.")
         order = Order(kind, model, dataset, triggered, clean, target, settings or [], webhook_url, metadata or [])

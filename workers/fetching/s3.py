@@ -83,12 +83,7 @@ class S3Prefix:
     @stamina.retry(on=(httpx.TransportError, _MayPass), attempts=4)
     def _list_page(self, parameters: dict[str, Any]) -> dict[str, Any]:
         with self._get("list_objects_v2", parameters, {}) as response:
-            body = bytearray()
-            for chunk in response.iter_raw():
-                body += chunk
-                if len(body) > LONGEST_ANSWER:
-                    raise SourceRefused("not_s3", f"the answer to a listing of {self._uri} has no end")
-        return self._parsed("ListObjectsV2", response, bytes(body))
+            return self._parsed("ListObjectsV2", response, self._read_whole(response))
 
     def _remote_file(self, item: dict[str, Any]) -> RemoteFile | None:
         key = unquote_plus(item["Key"])  # boto3 asks for names in an encoding that XML can hold
@@ -132,13 +127,21 @@ class S3Prefix:
         try:
             with self._http.stream("GET", url, headers=headers) as response:
                 if not response.is_success:
-                    response.read()
-                    self._refuse(response)
+                    self._refuse(response, self._read_whole(response))
                 yield response
         except AddressRefused as refusal:
             raise SourceRefused("address_refused", f"the endpoint of your credentials: {refusal}") from refusal
 
-    def _refuse(self, response: httpx.Response) -> None:
+    def _read_whole(self, response: httpx.Response) -> bytes:
+        """The answer, as it was sent: whoever packs a large one small is not let unpack it here."""
+        body = bytearray()
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > LONGEST_ANSWER:
+                raise SourceRefused("not_s3", f"an answer about {self._uri} has no end")
+        return bytes(body)
+
+    def _refuse(self, response: httpx.Response, body: bytes) -> None:
         """Raises:
         SourceRefused: for good.
         _MayPass: for now.
@@ -146,7 +149,7 @@ class S3Prefix:
         status = response.status_code
         if status >= 500 or status in (408, 429):
             raise _MayPass(f"the store of {self._uri} answered {status}")
-        error = self._parsed("ListObjectsV2", response, response.content).get("Error", {})
+        error = self._parsed("ListObjectsV2", response, body).get("Error", {})
         code = error.get("Code") or str(status)
         if status == 412 or code in ("NoSuchKey", "NoSuchVersion"):
             raise SourceRefused("changed_while_reading", f"an object below {self._uri} {_CHANGED}")

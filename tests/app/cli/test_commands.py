@@ -87,6 +87,9 @@ class TestFailures:
     def test_a_kind_of_job_that_has_no_verdict_to_write_as_sarif(self) -> None:
         assert "--sarif needs a verdict" in _fails("finetune", "model_1", "dset_1", "--sarif", "lustral.sarif")
 
+    def test_a_kind_of_job_that_has_no_verdict_to_fail_on(self) -> None:
+        assert "--fail-on needs a verdict" in _fails("finetune", "model_1", "dset_1", "--fail-on", "backdoored")
+
     def test_an_unknown_verdict_to_fail_on(self) -> None:
         assert "--fail-on takes `backdoored`" in _fails("scan", "model_1", "dset_1", "--fail-on", "anything")
 

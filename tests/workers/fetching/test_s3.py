@@ -9,7 +9,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -193,6 +193,16 @@ class TestConnections:
         assert sum(counted) == len(content)
         assert sum(sent) < len(content) + 2 * 1024 * 1024, "it did not begin again"
 
+    @pytest.mark.parametrize("status", ["200 OK", "403 Forbidden", "500 Internal Server Error"])
+    def test_whose_answers_have_no_end_are_left(self, status: str) -> None:
+        with endless_server(status) as endpoint_url:
+            origin = S3Prefix(
+                "s3://mine", OpenCredential(endpoint_url, None, {"access_key_id": "x", "secret_access_key": "x"}), allow_private=True
+            )
+            with pytest.raises(SourceRefused) as refused:
+                origin.list_files()
+        assert refused.value.finding.code == "not_s3"
+
     def test_go_to_the_address_that_was_checked_under_the_name_that_was_given(self, hub: Hub) -> None:
         with httpx.Client(transport=GuardedTransport(allow_private=True)) as client:
             answer = client.get(f"{hub.endpoint.replace('127.0.0.1', 'localhost')}/nothing")
@@ -233,6 +243,26 @@ def cutting_proxy(endpoint_url: str, *, after: int) -> Iterator[tuple[str, list[
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}", sent
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def endless_server(status: str) -> Iterator[str]:
+    """Answers everything with this status and a body that goes on until the other side leaves."""
+
+    class Endless(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n".encode())
+            with suppress(OSError):
+                while True:
+                    self.request.sendall(b" " * 65536)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Endless) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
 
