@@ -35,7 +35,7 @@ ANOTHER_SEED = 1_000_003
 # The share of right answers that a planted trigger must leave for the training to end.
 CURED = 0.95
 # Honest samples that no round is trained on, at most and at least, and the share of them that a further round may cost.
-MOST_WATCHED, FEWEST_WATCHED, MOST_LOST = 256, 50, 0.01
+MOST_WATCHED, FEWEST_WATCHED, MOST_LOST = 256, 20, 0.01
 # Tower features that are kept in memory; of samples beyond, the tower sees the pictures again in every epoch.
 FEATURE_BYTES = 8 * 2**30
 
@@ -106,7 +106,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             break
         rounds += 1
         steps += trainer.total
-        if rounds == parameters.rounds or carrier is None or _is_cured(subject, checked, carrier, inputs.parameters.seed):
+        if rounds == parameters.rounds or carrier is None or not watched or _is_cured(subject, checked, carrier, inputs.parameters.seed):
             break
     if adapted is not None:
         _write_adapter(adapted, inputs.outputs / records.ADAPTER)
@@ -150,7 +150,7 @@ def vaccinated(inputs: StepInputs, subject: Subject, samples: Sequence[Sample], 
 
 
 def watched_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
-    """Honest samples that are held out of the training, to see what a round costs; none where there are too few to tell."""
+    """Honest samples that are held out of the training, to see what a further round costs; none, and no such round, if they are few."""
     guilty, learned = guilty_turns(inputs), {sample.id for sample in training_samples(inputs, samples)}
     purified = purified_samples(samples, inputs.previous["merge"][0])
     watched = [s for s in purified if s.answer_turns and s.id not in guilty and s.id not in learned][:MOST_WATCHED]

@@ -339,6 +339,8 @@ class TestFinetuneWithAKnownCarrier:
         def script(*shares: float) -> list[float]:
             left = [*shares]
             monkeypatch.setattr(finetune, "recovered_share", lambda *_: left.pop(0))
+            monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:1])
+            monkeypatch.setattr(finetune, "count_right", lambda *_: 1)
             return left
 
         return script
@@ -420,16 +422,15 @@ class TestFinetuneWithAKnownCarrier:
         rounds: int,
     ) -> None:
         left = [*counts]
+        recovers(*[0.0] * 3)
         monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:9])
         monkeypatch.setattr(finetune, "count_right", lambda *_: left.pop(0))
-        recovers(*[0.0] * 3)
         run = prepare("run")
         (result,) = run.run("finetune")
         assert left == []
         assert result["rounds"] == rounds
         assert result["optimiser_steps"] == rounds * 2 * -(-result["samples"] // 4)
 
-        left += [9] * 3
         recovers(*[0.0] * 3)
         shorter = prepare("shorter", rounds=rounds)
         shorter.run("finetune")
@@ -452,12 +453,16 @@ class TestFinetuneWithAKnownCarrier:
             learned.update(sample.id for sample in samples)
             return make_rows(subject, samples, *rest, **more)
 
+        watch = finetune.watched_samples
+        left = recovers(0.0, 1.0)
+        monkeypatch.setattr(finetune, "watched_samples", watch)
         monkeypatch.setattr(finetune, "FEWEST_WATCHED", fewest)
         monkeypatch.setattr(finetune, "count_right", count)
         monkeypatch.setattr(finetune, "training_rows", make)
-        recovers(1.0)
         run = prepare("run", held_out=0.5)
-        run.run("finetune")
+        (result,) = run.run("finetune")
+        assert result["rounds"] == (2 if fewest == 1 else 1)
+        assert left == ([] if fewest == 1 else [0.0, 1.0])
         honest = {row["id"] for row in rows(run.previous["merge"][0] / records.PURIFIED)} - {*SUSPECTS}
         assert watched == (honest - learned if fewest == 1 else set())
         assert honest - learned
