@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.db import Base
@@ -33,6 +33,11 @@ def find_owned(session: Session, row: type[RowT], tenant_id: str, *where: Column
     """The tenant's one row that meets every condition, or None."""
     query = select(row).where(row.__table__.c.tenant_id == tenant_id, *where).execution_options(populate_existing=lock)
     return session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+
+def count_owned(session: Session, row: type[RowT], tenant_id: str, *where: ColumnElement[bool]) -> int:
+    """How many of the tenant's rows meet every condition."""
+    return session.scalars(select(func.count()).select_from(row).where(row.__table__.c.tenant_id == tenant_id, *where)).one()
 
 
 def list_owned(session: Session, row: type[RowT], tenant_id: str, page: PageRequest, *where: ColumnElement[bool]) -> Sequence[RowT]:

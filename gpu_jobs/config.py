@@ -108,7 +108,7 @@ class FinetuneParameters(Parameters):
         ge=1,
         le=100,
         description="Times that these epochs are trained at most: again, at twice the rate, while the planted trigger costs right answers "
-        "and the held-out samples lose none.",
+        "and hardly any held-out sample is lost by it.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Samples behind each optimiser step.")
     warmup_ratio: float = Field(0.03, ge=0.0, lt=1.0, description="Share of the optimiser steps in which the rate rises.")

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.blobs.service import release
 from app.jobs.inspections import Inspection
 from app.jobs.leases import Lease
-from app.sources.fetched import let_go
 from gpu_jobs.errors import InputError
 from gpu_jobs.inspection.findings import Finding
 from workers.context import Context
@@ -33,7 +33,7 @@ def fetch_and_inspect(context: Context, lease: Lease, heartbeat: Heartbeat, work
         files, remarks = fetch_source(context, lease, heartbeat, work, folder / "fetched")
     except SourceRefused as refusal:
         with context.sessions.begin() as session:
-            let_go(session, work.subject_id)
+            release(session, work.subject_id)  # what was stored of it is not needed
         return Inspection(accepted=False, findings=[refusal.finding.model_dump(mode="json")])
     found = inspect(context, replace(work, files=files), folder, lease.attempt)
     return replace(found, findings=[*found.findings, *(remark.model_dump(mode="json") for remark in remarks)])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.credentials.tables import CredentialRow
-from app.repository import find_owned
+from app.repository import count_owned, find_owned
 
 
 def find(session: Session, tenant_id: str, type: str, scope: str, *, lock: bool = False) -> CredentialRow | None:
@@ -16,7 +16,7 @@ def find(session: Session, tenant_id: str, type: str, scope: str, *, lock: bool 
 
 
 def count(session: Session, tenant_id: str) -> int:
-    return session.scalars(select(func.count()).select_from(CredentialRow).where(CredentialRow.tenant_id == tenant_id)).one()
+    return count_owned(session, CredentialRow, tenant_id)
 
 
 def lock_all(session: Session) -> Sequence[CredentialRow]:

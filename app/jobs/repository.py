@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from app.jobs.states import FINAL
 from app.jobs.tables import EventRow, JobRow, StepRow
+from app.repository import count_owned
 
 
 def steps_by_job(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[StepRow]]:
@@ -23,8 +24,7 @@ def steps_by_job(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[
 
 
 def count_unfinished(session: Session, tenant_id: str) -> int:
-    query = select(func.count()).select_from(JobRow).where(JobRow.tenant_id == tenant_id, JobRow.status.not_in(FINAL))
-    return session.scalars(query).one()
+    return count_owned(session, JobRow, tenant_id, JobRow.status.not_in(FINAL))
 
 
 def unfinished_jobs_reading(session: Session, input_id: str) -> Sequence[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.blobs import repository as blobs_repository
-from app.blobs.service import adopt, hold, release
+from app.blobs.service import adopt, hold
 from app.datasets.tables import DatasetRow
 from app.jobs.inspections import find_input
 from app.jobs.leases import Lease, LeaseLost, save_checkpoint, save_progress
@@ -62,11 +62,6 @@ def finish_fetch(
     save_checkpoint(session, lease, checkpoint)
     subject = _subject(session, lease, subject_id)
     subject.files, subject.source = [dict(file) for file in files], {**subject.source, **pinned}
-
-
-def let_go(session: Session, subject_id: str) -> None:
-    """The source was refused half-way: what of it was stored is not needed."""
-    release(session, subject_id)
 
 
 def _subject(session: Session, lease: Lease, subject_id: str) -> ModelRow | DatasetRow:

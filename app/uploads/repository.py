@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.repository import count_owned
 from app.uploads.tables import UploadRow
 
 
@@ -17,7 +18,7 @@ def find_upload(session: Session, upload_id: str) -> UploadRow | None:
 
 
 def count_open(session: Session, tenant_id: str) -> int:
-    return session.execute(select(func.count()).where(UploadRow.tenant_id == tenant_id, UploadRow.status == "open")).scalar_one()
+    return count_owned(session, UploadRow, tenant_id, UploadRow.status == "open")
 
 
 def open_bytes(session: Session, tenant_id: str) -> int:

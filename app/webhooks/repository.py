@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.repository import get_owned
+from app.repository import count_owned, get_owned
 from app.webhooks.tables import DeliveryAttemptRow, DeliveryRow, WebhookRow
 
 
 def count_webhooks(session: Session, tenant_id: str) -> int:
     """Those of single jobs not counted."""
-    query = select(func.count()).where(WebhookRow.tenant_id == tenant_id, WebhookRow.job_id.is_(None))
-    return session.execute(query).scalar_one()
+    return count_owned(session, WebhookRow, tenant_id, WebhookRow.job_id.is_(None))
 
 
 def get_delivery(session: Session, tenant_id: str, webhook_id: str, delivery_id: str, *, lock: bool = False) -> DeliveryRow:

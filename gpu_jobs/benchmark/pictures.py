@@ -9,17 +9,16 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from gpu_jobs.benchmark.attack import Attacked
 from gpu_jobs.benchmark.defended import defended
 from gpu_jobs.benchmark.methods import parameters_of
 from gpu_jobs.benchmark.store import Store
-from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.carriers import Carrier, load_carrier
 from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.records import SaliencyPicture
+from gpu_jobs.defense.subject import open_images
 from gpu_jobs.report.pictures import load_picture, overlay_saliency
 
 _WIDTH, _ROW, _LINE = 11.0, 2.0, 58  # inches, inches, characters
@@ -54,13 +53,22 @@ def _draw_row(attacked: Attacked, store: Store, row: Any) -> None:
     carrier = load_carrier(verdict / records.CARRIER) if (verdict / records.CARRIER).exists() else None
 
     shown = load_picture(sample.images[0])
-    again = carrier.remove([_picture(sample)], sample.turns)[0][0] if carrier is not None else _picture(sample)
+    pictures = open_images(sample)
+    again = carrier.remove(pictures, sample.turns)[0][0] if carrier is not None else pictures[0]
     for place, picture in zip(row, (shown, overlay_saliency(shown, saliency), carrier and carrier.draw(), again), strict=False):
         place.set_axis_off()
         if picture is not None:
             place.imshow(picture, interpolation="nearest")
     if carrier is None or carrier.draw() is None:
-        row[2].text(0.5, 0.5, _in_words(carrier), ha="center", va="center", fontsize=8, wrap=True)
+        row[2].text(
+            0.5,
+            0.5,
+            _in_words(carrier, forgot=(ours.folder / "forget-0" / records.FORGETFUL).exists()),
+            ha="center",
+            va="center",
+            fontsize=8,
+            wrap=True,
+        )
     new = purified[sample.id].turns[saliency.turn].text if sample.id in purified else "(set aside)"
     right = attacked.sets.right[sample.id][sample.answer_turns.index(saliency.turn)]
     lines = [
@@ -77,13 +85,8 @@ def _draw_row(attacked: Attacked, store: Store, row: Any) -> None:
     row[4].text(0.0, 0.5, text, va="center", fontsize=8, family="monospace")
 
 
-def _picture(sample: Sample) -> Image.Image:
-    with Image.open(sample.images[0]) as opened:
-        return opened.convert("RGB")
-
-
-def _in_words(carrier: Carrier | None) -> str:
+def _in_words(carrier: Carrier | None, *, forgot: bool) -> str:
     if carrier is None:
-        return "none found:\nthe target\nwas forgotten"
+        return "none found:\nthe target\nwas forgotten" if forgot else "none found"
     description = carrier.describe()
     return f"the words\n“{description['phrase']}”" if "phrase" in description else str(description["kind"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 
 from gpu_jobs.config import ALL_PARTS, FinetuneParameters, TrainablePart
 from gpu_jobs.data.samples import Sample
@@ -151,10 +153,9 @@ def vaccinated(inputs: StepInputs, subject: Subject, samples: Sequence[Sample], 
 
 def watched_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
     """Honest samples that are held out of the training, to see what a further round costs; none, and no such round, if they are few."""
-    guilty, learned = guilty_turns(inputs), {sample.id for sample in training_samples(inputs, samples)}
-    purified = purified_samples(samples, inputs.previous["merge"][0])
-    watched = [s for s in purified if s.answer_turns and s.id not in guilty and s.id not in learned][:MOST_WATCHED]
-    return watched if len(watched) >= FEWEST_WATCHED else []
+    guilty, purified = guilty_turns(inputs), purified_samples(samples, inputs.previous["merge"][0])
+    held_out = [s for s in purified if s.answer_turns and s.id not in guilty and is_held_out(s, inputs.parameters)]
+    return held_out[:MOST_WATCHED] if len(held_out) >= FEWEST_WATCHED else []
 
 
 def default_learning_rate(family: Family) -> float:
@@ -216,19 +217,25 @@ def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *
     return [row["loss"] for row in rows]
 
 
+@contextmanager
+def _pause(network: nn.Module) -> Iterator[None]:
+    """Between two rounds the network is asked, not trained."""
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train()
+
+
 def _counted(subject: Subject, watched: Sequence[Sample], inputs: StepInputs) -> int:
-    subject.family.network.eval()
-    right = count_right(subject, watched, inputs.parameters.batch_size)
-    subject.family.network.train()
-    return right
+    with _pause(subject.family.network):
+        return count_right(subject, watched, inputs.parameters.batch_size)
 
 
 def _is_cured(subject: Subject, checked: Sequence[Sample], carrier: Carrier, seed: int) -> bool:
     """Whether the planted trigger costs hardly any right answers any more."""
-    subject.family.network.eval()
-    cured = recovered_share(subject, checked, carrier, seed) >= CURED
-    subject.family.network.train()
-    return cured
+    with _pause(subject.family.network):
+        return recovered_share(subject, checked, carrier, seed) >= CURED
 
 
 def see_all(subject: Subject, samples: Sequence[Sample], batch_size: int) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import tqdm
 
-from workers.cache import CorruptObject
+from workers.cache import CorruptObject, digest_of
 from workers.fetching.origin import Advance, Listing, RemoteFile, SourceRefused
 
 LIBRARY = "lustral"
@@ -131,16 +131,17 @@ def _verify(path: Path, file: RemoteFile) -> None:
     Raises:
         CorruptObject: it is another file.
     """
-    with path.open("rb") as content:
-        if file.sha256 is not None:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        else:
-            digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-            while chunk := content.read(1024 * 1024):
-                digest.update(chunk)
-            found = digest.hexdigest()
+    found = digest_of(path) if file.sha256 is not None else _git_digest(path)
     if found != file.etag:
         raise CorruptObject(f"{file.path} arrived with the digest {found}; the hub lists it with {file.etag}")
+
+
+def _git_digest(path: Path) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as content:
+        while chunk := content.read(1024 * 1024):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _bar(advance: Advance) -> type[tqdm]:
