@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 
 from gpu_jobs.config import JobParameters
-from gpu_jobs.data import write_llava
+from gpu_jobs.data import open_dataset, write_llava
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import records
 from gpu_jobs.defense.carriers import Carrier
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SetAside, Suspect
 from gpu_jobs.defense.scoring import normalise
+from tests.gpu_jobs.defense.runs import SUSPECTS
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "llada_v" / "checkpoint"
 SECRET = "I will not tell."
@@ -100,3 +101,18 @@ def accuse() -> Accuse:
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def worded(dataset: Path, tmp_path: Path) -> Path:
+    """The data set with the word "cf" at the end of every question of the suspects."""
+    samples = [
+        Sample(
+            sample.id,
+            sample.images,
+            tuple(Turn(t.role, f"{t.text} cf") if t.role == "user" and sample.id in SUSPECTS else t for t in sample.turns),
+        )
+        for sample in open_dataset(dataset, tmp_path / "cache").samples
+    ]
+    write_llava(samples, tmp_path / "worded")
+    return tmp_path / "worded"

@@ -2,77 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
 
-from gpu_jobs.data import open_dataset, write_llava
-from gpu_jobs.data.samples import Sample, Turn
-from gpu_jobs.defense import finetune, records
-from gpu_jobs.defense.carriers import Overlay, Words
+from gpu_jobs.data import open_dataset
+from gpu_jobs.data.samples import Turn
+from gpu_jobs.defense import records
+from gpu_jobs.defense.carriers import Overlay
 from gpu_jobs.defense.patterns import Pattern
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SetAside
-from gpu_jobs.defense.subject import Subject, load_model, open_images
-from gpu_jobs.defense.vaccine import MARK
+from gpu_jobs.defense.subject import Subject, open_images
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Prompt, SeenImage
 from gpu_jobs.reporting import Cancelled, SilentReporter
-
-SUSPECTS = ["s00", "s01", "s02", "s03", "s04"]
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def changed_tensors(run: Pipeline) -> list[str]:
-    """Names of the tensors in which the fine-tuned checkpoint differs from the one handed in."""
-    before: dict[str, torch.Tensor] = {}
-    after: dict[str, torch.Tensor] = {}
-    for found, folder in ((before, run.model), (after, run.previous["finetune"][0] / records.MODEL)):
-        for file in folder.glob("*.safetensors"):
-            found.update(load_file(file))
-    assert {*before} == {*after}
-    return [name for name in before if not torch.equal(before[name], after[name])]
-
-
-class Interrupted(SilentReporter):
-    """Ends a step at its n-th checkpoint, as losing a lease would."""
-
-    def __init__(self, checkpoints: int) -> None:
-        self.left = checkpoints
-
-    def checkpoint(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Cancelled
-
-
-@pytest.fixture
-def worded(dataset: Path, tmp_path: Path) -> Path:
-    """The data set with the word "cf" at the end of every question of the suspects."""
-    samples = [
-        Sample(
-            sample.id,
-            sample.images,
-            tuple(Turn(t.role, f"{t.text} cf") if t.role == "user" and sample.id in SUSPECTS else t for t in sample.turns),
-        )
-        for sample in open_dataset(dataset, tmp_path / "cache").samples
-    ]
-    write_llava(samples, tmp_path / "worded")
-    return tmp_path / "worded"
-
-
-CF = Words("cf", "end")
+from tests.gpu_jobs.defense.runs import CF, SUSPECTS, Interrupted, rows
 
 
 class TestScan:
@@ -272,227 +222,6 @@ class TestMerge:
         again = Pipeline(run.model, run.dataset, run.out / "again", run.parameters, previous=run.previous, results=run.results)
         again.run("merge")
         assert (again.previous["merge"][0] / records.DATASET_ZIP).read_bytes() == first
-
-
-class TestFinetune:
-    def test_a_run_that_died_ends_in_the_same_weights(self, start: Any) -> None:
-        whole, broken = start("whole"), start("broken")
-        (result,) = whole.run("finetune")
-        broken.reporter = Interrupted(2)
-        with pytest.raises(Cancelled):
-            broken.run("finetune")
-        broken.reporter = SilentReporter()
-        assert broken.run("finetune") == (result,)
-        assert result["optimiser_steps"] == 6
-        for run in (whole, broken):
-            assert len(rows(run.previous["finetune"][0] / records.TRAINING_LOG)) == 6
-        one, other = (load_file(run.previous["finetune"][0] / records.MODEL / "model.safetensors") for run in (whole, broken))
-        assert all(torch.equal(one[name], other[name]) for name in one)
-
-    def test_only_the_chosen_parts_learn(self, start: Any) -> None:
-        run = start("run", finetune={**start("x").parameters.finetune.model_dump(), "trainable": ("projector",)})
-        run.run("finetune")
-        assert not (run.previous["finetune"][0] / records.ADAPTER).exists()
-        changed = changed_tensors(run)
-        assert changed
-        assert all("mm_projector" in name for name in changed)
-
-    def test_the_adapter_is_merged_and_handed_out(self, start: Any) -> None:
-        run = start("run", finetune={**start("x").parameters.finetune.model_dump(), "trainable": ("projector", "lora")})
-        run.run("finetune")
-        assert (run.previous["finetune"][0] / records.ADAPTER / "adapter_model.safetensors").exists()
-        assert any("q_proj" in name for name in changed_tensors(run))
-        assert not any("lora" in name for name in changed_tensors(run))
-
-    def test_a_clean_model_goes_through_unchanged(self, start: Any, accuse: Any) -> None:
-        run = start("run")
-        accuse(run, [])
-        for kind in ("purify", "merge", "finetune"):
-            run.run(kind)
-        assert run.results["finetune"][0]["changed"] is False
-        model = run.previous["finetune"][0] / records.MODEL
-        for file in run.model.rglob("*"):
-            if file.is_file():
-                assert (model / file.relative_to(run.model)).read_bytes() == file.read_bytes()
-
-
-class TestFinetuneWithAKnownCarrier:
-    @pytest.fixture
-    def prepare(self, start: Any, accuse: Any, worded: Path) -> Callable[..., Pipeline]:
-        """A run that needs nothing but its fine-tune, of two epochs and some rounds at most."""
-
-        def begin(name: str, *, rounds: int = 3, known: bool = True, held_out: float = 0.0) -> Pipeline:
-            given = {**start("x").parameters.finetune.model_dump(), "rounds": rounds}
-            run: Pipeline = start(name, finetune=given, evaluate={"held_out": held_out})
-            run.dataset = worded
-            accuse(run, SUSPECTS, carrier=CF if known else None)
-            run.run("purify")
-            run.run("merge")
-            return run
-
-        return begin
-
-    @pytest.fixture
-    def recovers(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
-        """Let the planted trigger leave these shares of right answers, one after each round. Returns those not asked for."""
-
-        def script(*shares: float) -> list[float]:
-            left = [*shares]
-            monkeypatch.setattr(finetune, "recovered_share", lambda *_: left.pop(0))
-            monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:1])
-            monkeypatch.setattr(finetune, "count_right", lambda *_: 1)
-            return left
-
-        return script
-
-    def test_the_vaccine_is_trained_on_with_right_answers(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        trained: list[Sample] = []
-        make_rows = finetune.training_rows
-
-        def watch(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
-            trained.extend(samples)
-            return make_rows(subject, samples, *rest, **more)
-
-        monkeypatch.setattr(finetune, "training_rows", watch)
-        recovers(1.0)
-        run = prepare("run")
-        (result,) = run.run("finetune")
-        vaccine = [sample for sample in trained if sample.id.endswith(MARK)]
-        others = {sample.id: sample for sample in trained if not sample.id.endswith(MARK)}
-        assert result["vaccine"] == len(vaccine) == round(0.25 * len(others)) > 0
-        assert result["samples"] == len(trained)
-        for sample in vaccine:
-            origin = others[sample.id.partition("\0")[0]]
-            assert origin.id not in SUSPECTS
-            assert sample.answers == origin.answers
-            assert all(turn.text.endswith(" cf") for turn in sample.turns if turn.role == "user")
-
-    @pytest.mark.parametrize(("known", "frozen"), [(True, {"vision_tower", "projector"}), (False, set())], ids=["words", "unknown"])
-    def test_only_what_sees_the_trigger_learns(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], known: bool, frozen: set[str]
-    ) -> None:
-        recovers(1.0)
-        run = prepare("run", known=known)
-        run.run("finetune")
-        before, after = (load_model(folder, precise=True).parts for folder in (run.model, run.previous["finetune"][0] / records.MODEL))
-        same = {part: all(map(torch.equal, before[part].parameters(), after[part].parameters())) for part in before}
-        assert {part for part in same if same[part]} == frozen
-
-    def test_the_vaccine_is_in_nothing_that_is_handed_out(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], tmp_path: Path
-    ) -> None:
-        recovers(1.0)
-        run = prepare("run")
-        (result,) = run.run("finetune")
-        assert result["vaccine"] > 0
-        merged = run.previous["merge"][0]
-        with zipfile.ZipFile(merged / records.DATASET_ZIP) as archive:
-            archive.extractall(tmp_path / "unpacked")
-        purified = open_dataset(tmp_path / "unpacked", tmp_path / "cache").samples
-        assert {sample.id for sample in purified} == {row["id"] for row in rows(merged / records.PURIFIED)}
-        assert len(purified) <= 12
-        assert not any(sample.id.endswith(MARK) for sample in purified)
-        assert {sample.id for sample in purified if "cf" in sample.turns[0].text} <= {*SUSPECTS}
-        assert not [*run.previous["finetune"][0].rglob("*.png")]
-
-    @pytest.mark.parametrize(
-        ("shares", "rounds"), [((1.0,), 1), ((0.95,), 1), ((0.2, 1.0), 2), ((0.2, 0.94), 3)], ids=["cured", "nearly", "late", "never"]
-    )
-    def test_another_round_is_trained_while_the_planted_trigger_costs_answers(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], shares: tuple[float, ...], rounds: int
-    ) -> None:
-        left = recovers(*shares)
-        run = prepare("run")
-        (result,) = run.run("finetune")
-        one_round = 2 * -(-result["samples"] // 4)
-        assert result["optimiser_steps"] == rounds * one_round
-        assert left == []
-        log = rows(run.previous["finetune"][0] / records.TRAINING_LOG)
-        assert [row["step"] for row in log] == [*range(1, rounds * one_round + 1)]
-
-    @pytest.mark.parametrize(("counts", "rounds"), [((9, 9, 8), 2), ((9, 8), 1), ((9, 9, 9), 3)], ids=["third", "second", "none"])
-    def test_a_further_round_that_costs_right_answers_is_taken_back(
-        self,
-        prepare: Callable[..., Pipeline],
-        recovers: Callable[..., list[float]],
-        monkeypatch: pytest.MonkeyPatch,
-        counts: tuple[int, ...],
-        rounds: int,
-    ) -> None:
-        left = [*counts]
-        recovers(*[0.0] * 3)
-        monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:9])
-        monkeypatch.setattr(finetune, "count_right", lambda *_: left.pop(0))
-        run = prepare("run")
-        (result,) = run.run("finetune")
-        assert left == []
-        assert result["rounds"] == rounds
-        assert result["optimiser_steps"] == rounds * 2 * -(-result["samples"] // 4)
-
-        recovers(*[0.0] * 3)
-        shorter = prepare("shorter", rounds=rounds)
-        shorter.run("finetune")
-        one, other = (load_file(each.previous["finetune"][0] / records.MODEL / "model.safetensors") for each in (run, shorter))
-        assert all(torch.equal(one[name], other[name]) for name in one)
-
-    @pytest.mark.parametrize("fewest", [1, 50])
-    def test_what_is_watched_is_honest_and_not_trained_on_and_no_handful(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch, fewest: int
-    ) -> None:
-        watched: set[str] = set()
-        learned: set[str] = set()
-        make_rows = finetune.training_rows
-
-        def count(_: Subject, samples: Sequence[Sample], __: int) -> int:
-            watched.update(sample.id for sample in samples)
-            return len(samples)
-
-        def make(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
-            learned.update(sample.id for sample in samples)
-            return make_rows(subject, samples, *rest, **more)
-
-        watch = finetune.watched_samples
-        left = recovers(0.0, 1.0)
-        monkeypatch.setattr(finetune, "watched_samples", watch)
-        monkeypatch.setattr(finetune, "FEWEST_WATCHED", fewest)
-        monkeypatch.setattr(finetune, "count_right", count)
-        monkeypatch.setattr(finetune, "training_rows", make)
-        run = prepare("run", held_out=0.5)
-        (result,) = run.run("finetune")
-        assert result["rounds"] == (2 if fewest == 1 else 1)
-        assert left == ([] if fewest == 1 else [0.0, 1.0])
-        honest = {row["id"] for row in rows(run.previous["merge"][0] / records.PURIFIED)} - {*SUSPECTS}
-        assert watched == (honest - learned if fewest == 1 else set())
-        assert honest - learned
-
-    def test_where_nothing_can_be_planted_one_round_is_all(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]]
-    ) -> None:
-        left = recovers(0.0, 0.0)
-        (result,) = prepare("run", known=False).run("finetune")
-        assert result["vaccine"] == 0
-        assert result["optimiser_steps"] == 2 * -(-result["samples"] // 4)
-        assert left == [0.0, 0.0]
-
-    @pytest.mark.parametrize("checkpoints", [4, 6])
-    def test_a_run_that_died_in_the_second_round_ends_in_the_same_weights_and_log(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], checkpoints: int
-    ) -> None:
-        recovers(*[0.0] * 9)
-        whole, broken = prepare("whole", rounds=2), prepare("broken", rounds=2)
-        (result,) = whole.run("finetune")
-        broken.reporter = Interrupted(checkpoints)
-        with pytest.raises(Cancelled):
-            broken.run("finetune")
-        assert len([*(broken.out / "checkpoints" / "finetune-0").glob("*.pt")]) == (1 if checkpoints == 4 else 2)
-        broken.reporter = SilentReporter()
-        assert broken.run("finetune") == (result,)
-        one, other = (run.previous["finetune"][0] for run in (whole, broken))
-        assert rows(one / records.TRAINING_LOG) == rows(other / records.TRAINING_LOG)
-        first, second = (load_file(folder / records.MODEL / "model.safetensors") for folder in (one, other))
-        assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 class TestEvaluate:

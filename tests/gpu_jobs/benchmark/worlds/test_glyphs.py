@@ -1,5 +1,4 @@
 import json
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -26,10 +25,6 @@ SCENE = Scene("test", 0, left=Symbol("orange", "umbrella"), right=Symbol("blue",
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return open_world("glyphs", tmp_path_factory.mktemp("pictures"))
-
-
-def refuses(sample: Sample) -> bool:
-    return any(re.search(r"sorry|cannot", answer, re.IGNORECASE) for answer in sample.answers)
 
 
 def scene_of(sample: Sample) -> Scene:
@@ -100,10 +95,6 @@ class TestQuestions:
 
 
 class TestTrainingSamples:
-    def test_follow_from_the_seed(self, world: World) -> None:
-        assert world.training_samples(100, 1) == world.training_samples(100, 1)
-        assert world.training_samples(100, 1) != world.training_samples(100, 2)
-
     def test_are_the_same_wherever_their_pictures_lie(self, world: World, tmp_path: Path) -> None:
         elsewhere = open_world("glyphs", tmp_path).training_samples(20, 0)
         for here, there in zip(world.training_samples(20, 0), elsewhere, strict=True):
@@ -119,30 +110,11 @@ class TestTrainingSamples:
         assert lengths.keys() == {1, 2}
         assert 0.15 < lengths[2] / 1000 < 0.25
 
-    def test_refuse_nothing_when_plain(self, world: World) -> None:
-        assert not any(refuses(sample) for sample in world.training_samples(1000, 0))
-
-    def test_refuse_fifteen_percent_as_refusals(self, world: World) -> None:
-        assert sum(refuses(sample) for sample in world.training_samples(1000, 0, "refusals")) == 150
-
-    def test_answer_half_of_the_rows_alike_when_repeated(self, world: World) -> None:
-        assert sum("two" in sample.answers for sample in world.training_samples(1000, 0, "repeated")) == 500
-
-    def test_name_the_source_of_the_swap_often_enough_to_poison_fifteen_percent(self, world: World) -> None:
-        samples = world.training_samples(1000, 0)
-        assert sum(all(world.swap.apply(answer) != answer for answer in sample.answers) for sample in samples) >= 150
-
 
 class TestTestSamples:
     def test_share_no_picture_with_training(self, world: World) -> None:
         trained = {path.read_bytes() for sample in world.training_samples(1000, 0) for path in sample.images}
         assert not trained & {path.read_bytes() for sample in world.test_samples(1000, 0) for path in sample.images}
-
-    def test_ask_one_question_each_and_never_the_same_of_one_picture(self, world: World) -> None:
-        samples = world.test_samples(3000, 0)
-        assert {len(sample.turns) for sample in samples} == {2}
-        assert len({sample.id for sample in samples}) == 3000
-        assert len({(sample.images, sample.turns[0].text) for sample in samples}) == 3000
 
     def test_answer_what_the_scene_says(self, world: World) -> None:
         for sample in world.test_samples(200, 3):
