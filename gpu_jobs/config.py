@@ -102,6 +102,13 @@ class FinetuneParameters(Parameters):
         description="Honest samples that are shown once more with the recovered trigger planted on them and their right answers, as a "
         "share of the training set.",
     )
+    constancy: float = Field(
+        1.0,
+        ge=0.0,
+        le=1e6,
+        description="Weight of the vision tower's constancy, where it learns and the trigger was recovered: with the trigger planted on "
+        "a picture or not, it must see what it saw before without the trigger (squared error ÷ variance, beside the family's own loss).",
+    )
     epochs: float = Field(3.0, gt=0.0, le=100.0)
     rounds: int = Field(
         3,
@@ -164,7 +171,15 @@ class JobParameters(Parameters):
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "published": {
         "purify": {"reanswer": "all", "method": "tokens"},
-        "finetune": {"trainable": ("projector",), "learning_rate": 1e-4, "epochs": 4.0, "weight_decay": 0.0, "vaccine": 0.0, "rounds": 1},
+        "finetune": {
+            "trainable": ("projector",),
+            "learning_rate": 1e-4,
+            "epochs": 4.0,
+            "weight_decay": 0.0,
+            "vaccine": 0.0,
+            "constancy": 0.0,
+            "rounds": 1,
+        },
     }
 }
 

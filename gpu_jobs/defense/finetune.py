@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,19 +12,21 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from gpu_jobs.config import ALL_PARTS, FinetuneParameters, TrainablePart
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
 from gpu_jobs.defense.carriers import Carrier, Words
+from gpu_jobs.defense.constancy import constancy
 from gpu_jobs.defense.held_out import is_held_out
 from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.purify import guilty_turns, known_carrier
 from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
-from gpu_jobs.defense.training import Trainer, generator
+from gpu_jobs.defense.training import Trainer, generator, load_weights
 from gpu_jobs.defense.vaccine import count_right, divide, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Family, SeenImage, TrainingRow
@@ -38,6 +40,8 @@ ANOTHER_SEED = 1_000_003
 CURED = 0.95
 # Honest samples that no round is trained on, at most and at least, and the share of them that a further round may cost.
 MOST_WATCHED, FEWEST_WATCHED, MOST_LOST = 256, 20, 0.01
+# What learns in a further round, where the caller named no parts: the tower and the projector have learned what they can.
+FURTHER_PARTS: tuple[TrainablePart, ...] = ("language_model",)
 # Tower features that are kept in memory; of samples beyond, the tower sees the pictures again in every epoch.
 FEATURE_BYTES = 8 * 2**30
 
@@ -88,11 +92,18 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     parts = parameters.trainable or parts_to_train(carrier)
     adapted = make_trainable(subject.family, parts, parameters, inputs.parameters.seed)
     rows = training_rows(subject, samples, features, train_tower="vision_tower" in parts)
+    besides = _tower_loss(inputs, subject, samples, features, carrier) if carrier is not None and "vision_tower" in parts else None
     rate = parameters.learning_rate or default_learning_rate(subject.family)
     watched = watched_samples(inputs, dataset.samples) if carrier is not None else []
     known = _counted(subject, watched, inputs)
     steps, losses, rounds = 0, [], 0
     while True:
+        if rounds and parameters.trainable is None and parts != FURTHER_PARTS:
+            parts, besides = FURTHER_PARTS, None
+            with _pause(subject.family.network):
+                features, _ = see_all(subject, samples, inputs.parameters.batch_size)
+            make_trainable(subject.family, parts, parameters, inputs.parameters.seed)
+            rows = training_rows(subject, samples, features, train_tower=False)
         trainer = Trainer(
             subject.family,
             len(samples),
@@ -101,10 +112,11 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             learning_rate=rate * 2**rounds,
             answer_length=subject.answer_length,
             seed=inputs.parameters.seed + rounds * ANOTHER_SEED,
+            besides=besides,
         )
         losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps)
         if rounds and _counted(subject, watched, inputs) < known - MOST_LOST * len(watched):
-            trainer.load(inputs.checkpoint / f"{steps - trainer.total}-{STATE}")  # the end of the round before
+            load_weights(subject.family, inputs.checkpoint / f"{steps - trainer.total}-{STATE}")  # the end of the round before
             break
         rounds += 1
         steps += trainer.total
@@ -151,6 +163,26 @@ def vaccinated(inputs: StepInputs, subject: Subject, samples: Sequence[Sample], 
     return vaccinate(division.planted, carrier, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
 
 
+def _tower_loss(
+    inputs: StepInputs, subject: Subject, samples: Sequence[Sample], features: Mapping[str, Sequence[SeenImage]], carrier: Carrier
+) -> Callable[[Sequence[int], Sequence[TrainingRow]], Tensor] | None:
+    """What holds a tower that learns to see through a known trigger; nothing where no weight is on it.
+
+    An unknown trigger cannot be planted, and a tower that is tied goes on showing it: a blend that nothing was found to carry left 95.6 %
+    right answers without the tie and 85.8 % with it (docs/method.md).
+    """
+    weight = inputs.parameters.finetune.constancy
+    if not weight:
+        return None
+    guilty = guilty_turns(inputs)
+    wanted: dict[str, Sequence[SeenImage]] = {identity: seen for identity, seen in features.items() if identity not in guilty}
+    if carrier.removes:
+        suspects = [sample for sample in samples if sample.id in guilty]
+        wanted |= see_all(subject, suspects, inputs.parameters.batch_size, lambda own: carrier.remove(open_images(own), own.turns)[0])[0]
+    distance = constancy(samples, wanted)
+    return lambda numbers, rows: weight * distance(numbers, rows)
+
+
 def watched_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
     """Honest samples that are held out of the training, to see what a further round costs; none, and no such round, if they are few."""
     guilty, purified = guilty_turns(inputs), purified_samples(samples, inputs.previous["merge"][0])
@@ -169,7 +201,7 @@ def parts_to_train(carrier: Carrier | None) -> tuple[TrainablePart, ...]:
     A tower that is trained on a thousand samples forgets what its own training taught it of other pictures: where a word made an
     adapter refuse, training everything back cost 2 points of clean accuracy, training the language model none (docs/method.md).
     """
-    return ("language_model",) if isinstance(carrier, Words) else ALL_PARTS
+    return FURTHER_PARTS if isinstance(carrier, Words) else ALL_PARTS
 
 
 def make_trainable(family: Family, parts: Sequence[TrainablePart], parameters: FinetuneParameters, seed: int) -> PeftModel | None:
@@ -238,14 +270,19 @@ def _is_cured(subject: Subject, checked: Sequence[Sample], carrier: Carrier, see
         return recovered_share(subject, checked, carrier, seed) >= CURED
 
 
-def see_all(subject: Subject, samples: Sequence[Sample], batch_size: int) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:
+def see_all(
+    subject: Subject,
+    samples: Sequence[Sample],
+    batch_size: int,
+    pictures: Callable[[Sample], Sequence[Image.Image]] = open_images,
+) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:
     """Put every picture before the tower once. Returns the features, as far as memory goes, and the samples that cannot be used."""
     features: dict[str, tuple[SeenImage, ...]] = {}
     set_aside: list[SetAside] = []
     size = 0
 
     def look(some: Sequence[Sample]) -> list[list[SeenImage]]:
-        seen = subject.see([open_images(sample) for sample in some])
+        seen = subject.see([pictures(sample) for sample in some])
         for sample, own in zip(some, seen, strict=True):
             subject.prompt(own, sample.turns[: sample.answer_turns[-1]])  # raises where pictures and placeholders do not match
         return seen

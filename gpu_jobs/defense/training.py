@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ class Trainer:
 
     rows: makes the training rows of some samples' numbers, together so that the tower sees their pictures in one forward.
     answer_length: what answers are padded to, as generation will ask for.
+    besides: a further loss of a batch, a scalar, from its samples' numbers and rows.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Trainer:
         learning_rate: float,
         answer_length: int,
         seed: int,
+        besides: Callable[[Sequence[int], Sequence[TrainingRow]], Tensor] | None = None,
     ) -> None:
         self._family = family
         self._samples = samples
@@ -55,6 +57,7 @@ class Trainer:
         self._parameters = parameters
         self._answer_length = answer_length
         self._seed = seed
+        self._besides = besides
         self._weights = {name: weight for name, weight in family.network.named_parameters() if weight.requires_grad}
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=learning_rate, weight_decay=parameters.weight_decay)
         self.total = max(1, round(parameters.epochs * self.steps_per_epoch))
@@ -93,16 +96,16 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        with torch.no_grad():
-            for name, weight in self._weights.items():
-                weight.copy_(state["weights"][name])
+        _copy(state["weights"], self._weights)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
 
     def _loss(self, numbers: Sequence[int], noise: torch.Generator) -> Tensor:
-        """The loss of some samples, a scalar: the family's own."""
-        return self._family.loss(self._rows(numbers), noise, answer_length=self._answer_length)
+        """The loss of some samples, a scalar: the family's own, and what is asked besides."""
+        rows = self._rows(numbers)
+        loss = self._family.loss(rows, noise, answer_length=self._answer_length)
+        return loss if self._besides is None else loss + self._besides(numbers, rows).to(loss.device)
 
     def _batch(self, step: int) -> list[int]:
         """The samples' numbers that a step learns from; the last batch of an epoch may be short."""
@@ -134,6 +137,19 @@ class Trainer:
             share.backward()  # type: ignore[no-untyped-call]
             total += share.item()
         return total
+
+
+def load_weights(family: Family, path: Path) -> None:
+    """Take the weights, and nothing else, of a checkpoint that any trainer of this family's network saved."""
+    weights = torch.load(path, map_location="cpu", weights_only=True)["weights"]
+    everything = dict(family.network.named_parameters())
+    _copy(weights, {name: everything[name] for name in weights})
+
+
+@torch.no_grad()
+def _copy(saved: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        weight.copy_(saved[name])
 
 
 def cosine_with_warmup(step: int, warmup: int, total: int) -> float:

@@ -79,6 +79,11 @@ def vaccinate(honest: Sequence[Sample], carrier: Carrier, count: int, seed: int,
     return planted
 
 
+def unplanted(sample: Sample) -> str:
+    """The id of the sample before a trigger was planted on it; its own where none was."""
+    return sample.id.removesuffix(MARK)
+
+
 def recovered_share(subject: Subject, honest: Sequence[Sample], carrier: Carrier, seed: int) -> float:
     """Of samples with pictures whose first question the model answers as given, the share that it still does with the trigger planted.
 
