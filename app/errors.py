@@ -26,6 +26,15 @@ class InputFault(BaseModel):
     detail: str
 
 
+class QuotaFault(BaseModel):
+    """Which limit of `/v1/usage` was met, and by how much."""
+
+    name: str = Field(examples=["stored_bytes"])
+    limit: int
+    used: int
+    requested: int
+
+
 class ProblemDocument(BaseModel):
     """What the body of every error looks like."""
 
@@ -34,6 +43,7 @@ class ProblemDocument(BaseModel):
     status: int
     detail: str
     errors: list[InputFault] | None = None
+    quota: QuotaFault | None = None
 
 
 class Problem(Exception):
@@ -48,9 +58,10 @@ class Problem(Exception):
         self.detail = detail
         self.errors = list(errors)
         self.headers = dict(headers or {})
+        self.quota: QuotaFault | None = None
 
     def response(self) -> JSONResponse:
-        return _render(self.status, self.slug, self.title, self.detail, self.errors, self.headers)
+        return _render(self.status, self.slug, self.title, self.detail, self.errors, self.headers, self.quota)
 
     @classmethod
     def schema(cls) -> dict[str, Any]:
@@ -113,6 +124,16 @@ class TooManyRequests(Problem):
         super().__init__(detail, headers={"Retry-After": str(max(1, retry_after_seconds))})
 
 
+class QuotaExceeded(TooManyRequests):
+    """A limit of the tenant's is used up. `detail` says what to do about it."""
+
+    title, slug = "Quota exceeded", "quota-exceeded"
+
+    def __init__(self, name: str, detail: str, *, limit: int, used: int, requested: int, retry_after_seconds: int) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+        self.quota = QuotaFault(name=name, limit=limit, used=used, requested=requested)
+
+
 class Unavailable(Problem):
     status, title, slug = 503, "Service unavailable", "unavailable"
 
@@ -161,8 +182,18 @@ def _database(_request: Request, error: OperationalError) -> JSONResponse:
     return Unavailable("The database cannot be reached or is busy. Try again in a moment.", headers={"Retry-After": "2"}).response()
 
 
-def _render(status: int, slug: str, title: str, detail: str, errors: Sequence[InputFault], headers: Mapping[str, str]) -> JSONResponse:
-    document = ProblemDocument(type=f"urn:lustral:problem:{slug}", title=title, status=status, detail=detail, errors=list(errors) or None)
+def _render(
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    errors: Sequence[InputFault],
+    headers: Mapping[str, str],
+    quota: QuotaFault | None = None,
+) -> JSONResponse:
+    document = ProblemDocument(
+        type=f"urn:lustral:problem:{slug}", title=title, status=status, detail=detail, errors=list(errors) or None, quota=quota
+    )
     return JSONResponse(document.model_dump(exclude_none=True), status, dict(headers), media_type=MEDIA_TYPE)
 
 

@@ -9,15 +9,18 @@ from fastapi import FastAPI
 
 from app import health, openapi
 from app.artifacts.endpoints import router as artifacts
+from app.audit.endpoints import router as audit
 from app.auth.endpoints import router as keys
 from app.credentials.endpoints import router as credentials
 from app.datasets.endpoints import router as datasets
 from app.errors import register_error_handlers
 from app.jobs.endpoints import router as jobs
+from app.jobs.stream import EventStreams
 from app.logs import configure_logs
 from app.middleware import RequestContext, RequestLimits
 from app.models.endpoints import router as models
 from app.provenance.endpoints import router as provenance
+from app.quotas.endpoints import router as usage
 from app.ratelimit import RateLimiter
 from app.runtime import Runtime
 from app.settings import Settings, load_settings
@@ -38,6 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        app.state.readiness.close()
         runtime.close()
 
     app = FastAPI(
@@ -50,11 +54,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.runtime = runtime
+    app.state.readiness = health.ReadinessProbe(runtime)
+    app.state.event_streams = EventStreams(runtime.read, settings.max_event_streams)
     app.state.rate_limiter = RateLimiter(settings.requests_per_second, settings.request_burst)
     register_error_handlers(app)
     app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestContext)
-    for router in (uploads, models, datasets, jobs, artifacts, provenance, webhooks, credentials, keys):
+    app.add_middleware(RequestContext, trusted_proxies=settings.trusted_proxy_networks)
+    for router in (uploads, models, datasets, jobs, artifacts, provenance, webhooks, credentials, keys, usage, audit):
         app.include_router(router, responses=openapi.COMMON_RESPONSES)
     app.include_router(health.router)
     openapi.describe_problems(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -12,19 +13,26 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import InvalidInput, NotFound, PayloadTooLarge, Problem
+from app.forwarded import IPNetwork, client_address
 from app.ids import new_id
 from app.metrics import REQUESTS, SECONDS
 
 log = structlog.get_logger()
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Anybody may send any method, and each label of a metric is kept for ever.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestContext:
-    """Gives each request an id (the client's own, where it sent a plain one), logs and counts it, and turns a crash into a problem."""
+    """Gives each request an id (the client's own, where it sent a plain one), logs and counts it, and turns a crash into a problem.
 
-    def __init__(self, app: ASGIApp) -> None:
+    trusted_proxies: those whose `X-Forwarded-For` is believed.
+    """
+
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[IPNetwork] = ()) -> None:
         self._app = app
+        self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,7 +41,7 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req")
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        structlog.contextvars.bind_contextvars(request_id=request_id, client_address=client_address(scope, self._trusted_proxies))
         started = time.perf_counter()
         status: int | None = None
         begun_after = 0.0
@@ -56,8 +64,9 @@ class RequestContext:
             await crash.response()(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            REQUESTS.labels(scope["method"], route, str(status)).inc()
-            SECONDS.labels(scope["method"], route).observe(begun_after)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            REQUESTS.labels(method, route, str(status)).inc()
+            SECONDS.labels(method, route).observe(begun_after)
             seconds = round(time.perf_counter() - started, 4)
             log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
 

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query
 
+from app.errors import InvalidInput
 from app.schemas import Page
 
 R = TypeVar("R")
@@ -30,6 +31,20 @@ async def _page_request(
 
 
 PageQuery = Annotated[PageRequest, Depends(_page_request)]
+
+
+def parse_number(prefix: str, place: str, id: str | None) -> int | None:
+    """The number in an id such as `evt_42`, of rows that the database numbers; None for None.
+
+    Raises:
+        InvalidInput: it is no such id. `place` says where it stood.
+    """
+    if id is None:
+        return None
+    number = id.removeprefix(prefix)
+    if not number.isascii() or not number.isdigit() or len(number) > 18:
+        raise InvalidInput.at(place, f"must be an id such as {prefix}42")
+    return int(number)
 
 
 def as_page(rows: Sequence[R], request: PageRequest, show: Callable[[R], T], identify: Callable[[R], str]) -> Page[T]:

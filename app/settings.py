@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
+
+Reach = Literal["public", "loopback", "private"]
+"""Which addresses tenants may have us connect to: public ones, this machine's own as well, or private networks as well."""
 
 
 class Settings(BaseSettings):
@@ -51,15 +56,21 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(8 * MIB, gt=0, description="Largest JSON body. Upload parts are not JSON and stream to storage.")
     max_open_uploads: int = Field(10_000, gt=0, description="Uploads a tenant may have open at once.")
     max_running_jobs: int = Field(100, gt=0, description="Unfinished jobs a tenant may have.")
+    max_job_seconds: int | None = Field(7 * 24 * 3600, gt=0, description="How long a job may run; null: for ever.")
+    max_event_streams: int = Field(100, gt=0, description="Streams of events a tenant may hold open on each API process.")
+    max_fetch_seconds: int = Field(24 * 3600, gt=0, description="How long fetching a model or data set from S3 or a hub may take.")
     requests_per_second: float = Field(200.0, gt=0, description="Rate a tenant may call at, on average, on each API process.")
     request_burst: int = Field(1000, gt=0, description="Requests a tenant may make at once before the rate counts.")
 
-    allow_private_webhooks: bool = Field(
-        False, description="Let webhooks reach loopback and private addresses: for one machine, never for a shared server."
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses and networks, by commas, whose `X-Forwarded-For` is believed. Start uvicorn with --no-proxy-headers.",
     )
-    allow_private_sources: bool = Field(
-        False, description="Let tenants name an S3 on loopback and private addresses: for one machine, never for a shared server."
-    )
+
+    allow_private_webhooks: bool = Field(False, description="Let webhooks reach private addresses: never on a server that strangers share.")
+    allow_private_sources: bool = Field(False, description="Let tenants name an S3 on private addresses: never on a shared server.")
+    allow_loopback_webhooks: bool = Field(False, description="Let webhooks reach this machine itself: for a machine of one user.")
+    allow_loopback_sources: bool = Field(False, description="Let tenants name an S3 on this machine itself: for a machine of one user.")
     credential_keys: SecretStr | None = Field(
         None,
         description="Fernet keys, by commas, that close tenants' credentials: the first encrypts, all decrypt. Null: none are kept.",
@@ -75,24 +86,53 @@ class Settings(BaseSettings):
     @classmethod
     def _are_fernet_keys(cls, value: SecretStr | None) -> SecretStr | None:
         try:
-            for key in _split(value):
+            for key in _split(_revealed(value)):
                 Fernet(key)
         except ValueError:
             raise ValueError("must be keys of 32 bytes in URL-safe base64, separated by commas") from None
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for text in _split(value):
+            ipaddress.ip_network(text, strict=False)
+        return value
+
+    @property
+    def trusted_proxy_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        return [ipaddress.ip_network(text, strict=False) for text in _split(self.trusted_proxies)]
+
+    @property
+    def webhook_reach(self) -> Reach:
+        """How far a webhook's address may lead."""
+        return _reach(private=self.allow_private_webhooks, loopback=self.allow_loopback_webhooks)
+
+    @property
+    def source_reach(self) -> Reach:
+        """How far the endpoint of a tenant's S3 may lead."""
+        return _reach(private=self.allow_private_sources, loopback=self.allow_loopback_sources)
+
     @property
     def credential_key_list(self) -> list[str]:
         """The keys of `credential_keys`, the one that encrypts first; empty where there is none."""
-        return _split(self.credential_keys)
+        return _split(_revealed(self.credential_keys))
 
     @property
     def sign_key(self) -> bytes:
         return self.secret_key.get_secret_value().encode()
 
 
-def _split(keys: SecretStr | None) -> list[str]:
-    return [key.strip() for key in keys.get_secret_value().split(",") if key.strip()] if keys else []
+def _split(values: str) -> list[str]:
+    return [value.strip() for value in values.split(",") if value.strip()]
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def _reach(*, private: bool, loopback: bool) -> Reach:
+    return "private" if private else "loopback" if loopback else "public"
 
 
 @lru_cache(maxsize=1)

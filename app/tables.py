@@ -8,7 +8,7 @@ from app.credentials.tables import CredentialRow
 from app.datasets.tables import DatasetRow
 from app.db import Base
 from app.idempotency.tables import IdempotencyKeyRow
-from app.jobs.tables import EventRow, JobRow, OutboxRow, StepRow
+from app.jobs.tables import EventRow, JobRow, OutboxRow, StepAttemptRow, StepRow
 from app.models.tables import ModelRow
 from app.uploads.tables import UploadRow
 from app.webhooks.tables import DeliveryAttemptRow, DeliveryRow, WebhookRow
@@ -30,6 +30,7 @@ __all__ = [
     "JobRow",
     "ModelRow",
     "OutboxRow",
+    "StepAttemptRow",
     "StepRow",
     "TenantRow",
     "UploadRow",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import secrets
 import time
@@ -16,12 +15,15 @@ from sqlalchemy import or_, update
 from sqlalchemy.orm import Session
 from standardwebhooks.webhooks import Webhook
 
+from app.audit.service import record_audit
 from app.db import database_now
-from app.webhooks.addresses import AddressRefused, parse_url, resolve
+from app.settings import Reach
+from app.webhooks.addresses import AddressRefused
 from app.webhooks.emit import RING_AGAIN_AFTER
 from app.webhooks.secrets import signing_secrets
 from app.webhooks.tables import DeliveryAttemptRow, DeliveryRow, WebhookRow
 from workers.context import Context
+from workers.guarded_http import GuardedTransport, TooSlow
 
 log = structlog.get_logger()
 
@@ -35,8 +37,13 @@ RETRY_AFTER = (
 JITTER = 0.1
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 LEASE = timedelta(minutes=1)
-CONNECT_SECONDS = 5.0
+WRITE_SECONDS = 5.0
 TOTAL_SECONDS = 20.0
+
+# An endpoint that has refused everything for so long, and so often, is left alone. Two messages given up are 20 attempts in
+# six days; one bad day, or one message that it chokes on, is not enough.
+DISABLE_AFTER = timedelta(days=5)
+DISABLE_AFTER_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class Message:
     """One message on its way, and the proof that it is ours to send."""
 
     delivery_id: str
+    webhook_id: str
     token: str
     number: int
     url: str
@@ -77,7 +85,7 @@ def deliver(context: Context, delivery_id: str) -> None:
     if message is None:
         return
     begun = time.monotonic()
-    outcome = send(message, allow_private=context.settings.allow_private_webhooks)
+    outcome = send(message, reach=context.settings.webhook_reach)
     duration_ms = round((time.monotonic() - begun) * 1000)
     log.info("webhook.attempted", delivery_id=delivery_id, number=message.number, status_code=outcome.status_code, error=outcome.error)
     with context.sessions.begin() as session:
@@ -108,7 +116,7 @@ def claim_message(session: Session, context: Context, delivery_id: str) -> Messa
         _settle(session, delivery, "failed", now)
         return None
     headers = sign(delivery, signing_secrets(context.runtime.signer, webhook, now=now), now=now)
-    return Message(delivery.id, token, delivery.attempts, webhook.url, headers, delivery.body.encode())
+    return Message(delivery.id, webhook.id, token, delivery.attempts, webhook.url, headers, delivery.body.encode())
 
 
 def sign(delivery: DeliveryRow, signing: list[str], *, now: datetime) -> dict[str, str]:
@@ -123,46 +131,37 @@ def sign(delivery: DeliveryRow, signing: list[str], *, now: datetime) -> dict[st
     }
 
 
-def send(message: Message, *, allow_private: bool) -> Outcome:
+def send(message: Message, *, reach: Reach) -> Outcome:
     """One attempt: look the host up, check its address, and connect to that very address. Redirects are not followed."""
+    until = time.monotonic() + TOTAL_SECONDS
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise TooSlow
+
+    timeout = httpx.Timeout(TOTAL_SECONDS, write=WRITE_SECONDS)
     try:
-        destination = parse_url(message.url, allow_private=allow_private)
-        address = resolve(destination, allow_private=allow_private)
+        with httpx.Client(transport=GuardedTransport(reach=reach, check=check), timeout=timeout, follow_redirects=False) as client:
+            request = client.build_request("POST", message.url, content=message.body, headers=message.headers)
+            # The status is all that counts: no receiver makes us read a long body.
+            response = client.send(request, stream=True)
+            response.close()
     except AddressRefused as refusal:
         return Outcome(None, str(refusal))
-    url = httpx.URL(message.url)
-    host = url.netloc.decode()
-    pinned = url.copy_with(host=str(address))
-
-    async def post() -> Outcome:
-        timeout = httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS)
-        # trust_env off: a proxy from our environment would look the host up again.
-        async with httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client:
-            request = client.build_request(
-                "POST",
-                pinned,
-                content=message.body,
-                headers={**message.headers, "host": host},
-                extensions={"sni_hostname": destination.host},
-            )
-            # The status is all that counts: no receiver makes us read a long body.
-            response = await client.send(request, stream=True)
-            await response.aclose()
-            return Outcome(response.status_code, None, _retry_after(response.headers.get("retry-after")))
-
-    try:
-        return asyncio.run(asyncio.wait_for(post(), TOTAL_SECONDS))
-    except TimeoutError:
+    except (TooSlow, httpx.ReadTimeout):
         return Outcome(None, f"no answer within {TOTAL_SECONDS:.0f} s")
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         return Outcome(None, f"{type(error).__name__}: {error}"[:500])
+    return Outcome(response.status_code, None, _retry_after(response.headers.get("retry-after")))
 
 
 def record_attempt(session: Session, message: Message, outcome: Outcome, *, started: datetime, duration_ms: int) -> None:
     """Note the attempt, and whether and when there will be another."""
+    # The endpoint first, as whoever deletes it does: two that lock in another order may wait for each other for ever.
+    webhook = session.get(WebhookRow, message.webhook_id, with_for_update=True, populate_existing=True)
     delivery = session.get(DeliveryRow, message.delivery_id, with_for_update=True, populate_existing=True)
-    if delivery is None:
-        return  # its endpoint was deleted meanwhile
+    if webhook is None or delivery is None:
+        return  # the endpoint was deleted meanwhile
     session.add(
         DeliveryAttemptRow(
             delivery_id=delivery.id,
@@ -177,12 +176,16 @@ def record_attempt(session: Session, message: Message, outcome: Outcome, *, star
         return  # it took so long that somebody else has it; the attempt is noted all the same
     now = database_now(session)
     if outcome.delivered:
+        webhook.failures, webhook.failing_since = 0, None
         _settle(session, delivery, "succeeded", now)
         return
-    if outcome.gone:
-        webhook = session.get_one(WebhookRow, delivery.webhook_id)
-        webhook.enabled, webhook.disabled_reason, webhook.updated_at = False, "the receiver answered 410 Gone", now
-    if outcome.gone or message.number > len(RETRY_AFTER):
+    webhook.failures, webhook.failing_since = webhook.failures + 1, webhook.failing_since or now
+    reason = _reason_to_disable(webhook, outcome, now)
+    if reason is not None and webhook.enabled:
+        webhook.enabled, webhook.disabled_reason, webhook.updated_at = False, reason, now
+        record_audit(session, webhook.tenant_id, None, "webhook.disabled", webhook.id)
+        log.warning("webhook.disabled", webhook_id=webhook.id, reason=reason)
+    if not webhook.enabled or message.number > len(RETRY_AFTER):
         _settle(session, delivery, "failed", now)
         return
     delivery.lease_token = delivery.lease_expires_at = None
@@ -197,6 +200,16 @@ def pause_after(number: int, retry_after: timedelta | None, *, jitter: float | N
     planned = RETRY_AFTER[number - 1]
     spread = random.uniform(0, JITTER) if jitter is None else jitter  # noqa: S311  (nothing secret about it)
     return max(planned * (1 + spread), min(retry_after or timedelta(), LONGEST_RETRY_AFTER))
+
+
+def _reason_to_disable(webhook: WebhookRow, outcome: Outcome, now: datetime) -> str | None:
+    if outcome.gone:
+        return "the receiver answered 410 Gone"
+    since = webhook.failing_since or now
+    if now - since < DISABLE_AFTER or webhook.failures < DISABLE_AFTER_ATTEMPTS:
+        return None
+    last = outcome.error or f"it answered {outcome.status_code}"
+    return f"all {webhook.failures} attempts since {since:%Y-%m-%dT%H:%M:%SZ} failed; the last time: {last}"
 
 
 def _settle(session: Session, delivery: DeliveryRow, status: str, now: datetime) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.housekeeping import keep_house
 from app.jobs.tables import OutboxRow
 from workers.context import Context
+from workers.deadlines import end_overdue_jobs
 from workers.reaper import reap, ring_for_due_deliveries, ring_for_ready_steps
 from workers.sweeper import sweep
 
@@ -78,6 +79,7 @@ class Relay:
         reap(self._context.sessions)
         ring_for_ready_steps(self._context.sessions)
         ring_for_due_deliveries(self._context.sessions)
+        end_overdue_jobs(self._context.sessions)
 
     def _keep_house(self) -> None:
         sweep(self._context)

@@ -84,6 +84,7 @@ def bootstrap(session: Session, signer: Signer, *, tenant: str = "default", name
         owner = TenantRow(id=new_id("ten"), name=tenant, created_at=datetime.now(UTC))
         session.add(owner)
         session.flush()
+        record_audit(session, owner.id, None, "tenant.created", owner.id)
     created = _new_key(session, signer, owner.id, name, ALL_SCOPES, None)
     record_audit(session, owner.id, None, "key.created", created.id)
     return created

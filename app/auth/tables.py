@@ -12,12 +12,16 @@ from app.db import Base
 
 
 class TenantRow(Base):
-    """A customer. Every other row belongs to exactly one, and no query crosses from one to another."""
+    """A customer. Every other row belongs to exactly one, and no query crosses from one to another.
+
+    `limits` are those that its operator set for it alone, by the names of `app.quotas.limits.Limits`; null: none.
+    """
 
     __tablename__ = "tenants"
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime]
+    limits: Mapped[dict[str, Any] | None]
 
 
 class ApiKeyRow(Base):

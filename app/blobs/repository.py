@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from app.blobs.tables import BlobReferenceRow, BlobRow
@@ -70,8 +70,3 @@ def add_references(session: Session, owner_id: str, blob_ids: Collection[str]) -
 def remove_references(session: Session, owner_ids: Collection[str]) -> None:
     for ids in chunked(sorted(set(owner_ids))):
         session.execute(delete(BlobReferenceRow).where(BlobReferenceRow.owner_id.in_(ids)))
-
-
-def stored_bytes(session: Session, tenant_id: str) -> int:
-    total = session.execute(select(func.coalesce(func.sum(BlobRow.bytes), 0)).where(BlobRow.tenant_id == tenant_id)).scalar_one()
-    return int(total)

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
+from app.cli.console import print_table
 from app.cli.failures import Failure
 
 cli = typer.Typer(help="For operators: needs the server's LUSTRAL_… settings, not an API key.", no_args_is_help=True)
+
+Limit = Annotated[str | None, typer.Option(help="A number, none or default.")]
 
 
 @cli.command()
@@ -60,3 +63,34 @@ def reseal_credentials() -> None:
         count = reseal_credentials(session, vault)
     runtime.close()
     typer.echo(f"{count} credentials are encrypted with the first key.")
+
+
+@cli.command()
+def limits(
+    tenant: Annotated[str, typer.Argument(help="Name of the tenant.")],
+    stored_bytes: Limit = None,
+    open_uploads: Limit = None,
+    unfinished_jobs: Limit = None,
+    job_seconds: Limit = None,
+) -> None:
+    """Show what a tenant may have, after setting what is named. Each value: a number, none (no limit), or default (as the settings say)."""
+    from pydantic import ValidationError
+
+    from app.errors import NotFound
+    from app.quotas.service import set_limits
+    from app.runtime import Runtime
+    from app.settings import load_settings
+
+    named = {"stored_bytes": stored_bytes, "open_uploads": open_uploads, "unfinished_jobs": unfinished_jobs, "job_seconds": job_seconds}
+    given = {name: value for name, value in named.items() if value is not None}
+    defaults = {name for name, value in given.items() if value == "default"}
+    runtime = Runtime.open(load_settings())
+    try:
+        changes = {name: None if value == "none" else int(value) for name, value in given.items() if name not in defaults}
+        with runtime.write.begin() as session:
+            now = set_limits(session, runtime.settings, tenant, changes, defaults)
+    except (NotFound, ValidationError, ValueError) as error:
+        raise Failure(str(error)) from error
+    finally:
+        runtime.close()
+    print_table(["", "limit"], [(name, "none" if value is None else value) for name, value in now.model_dump().items()])

@@ -19,6 +19,7 @@ from app.errors import Conflict, InvalidInput
 from app.ids import new_id
 from app.repository import get_owned
 from app.runtime import Runtime
+from app.settings import Reach
 from app.webhooks.addresses import AddressRefused, parse_url
 
 MOST_CREDENTIALS = 100
@@ -46,7 +47,7 @@ def set_credential(session: Session, runtime: Runtime, caller: Caller, body: Cre
         raise Conflict("This server keeps no credentials: its operator has to set LUSTRAL_CREDENTIAL_KEYS first.")
     shown, endpoint_url, region, secrets = _taken_apart(body)
     if endpoint_url is not None:
-        _check_endpoint(endpoint_url, allow_private=runtime.settings.allow_private_sources)
+        _check_endpoint(endpoint_url, reach=runtime.settings.source_reach)
     now = datetime.now(UTC)
     row = repository.find(session, caller.tenant_id, body.type, body.scope or "", lock=True)
     if row is None:
@@ -93,6 +94,7 @@ def reseal_credentials(session: Session, vault: Vault) -> int:
     rows = repository.lock_all(session)
     for row in rows:
         row.sealed = vault.reseal(row.sealed)
+        record_audit(session, row.tenant_id, None, "credential.resealed", row.id)
     return len(rows)
 
 
@@ -106,9 +108,9 @@ def _taken_apart(body: CredentialSet) -> tuple[str, str | None, str | None, dict
     return secrets["access_key_id"], body.endpoint_url and body.endpoint_url.rstrip("/"), body.region, secrets
 
 
-def _check_endpoint(endpoint_url: str, *, allow_private: bool) -> None:
+def _check_endpoint(endpoint_url: str, *, reach: Reach) -> None:
     try:
-        parse_url(endpoint_url, allow_private=allow_private)
+        parse_url(endpoint_url, reach=reach)
     except AddressRefused as error:
         raise InvalidInput.at("/endpoint_url", str(error)) from error
     if urlsplit(endpoint_url).path or urlsplit(endpoint_url).query:

@@ -13,7 +13,7 @@ from app.main import create_app
 def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     # Followers of events hold their connections open for as long as we let them, hence the limit on an orderly end.
-    config = uvicorn.Config(create_app(), log_config=None, access_log=False, timeout_graceful_shutdown=3)
+    config = uvicorn.Config(create_app(), log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])
 
 

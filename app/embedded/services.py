@@ -23,8 +23,8 @@ def settings_of(folder: DataFolder, url: str, broker_socket: Path) -> dict[str, 
         "LUSTRAL_WORK_DIR": str(folder.work),
         "LUSTRAL_CREDENTIAL_KEYS": os.environ.get("LUSTRAL_CREDENTIAL_KEYS") or folder.credential_key(),
         # One user on one machine: a receiver or an S3 on the same machine is what they want.
-        "LUSTRAL_ALLOW_PRIVATE_WEBHOOKS": "true",
-        "LUSTRAL_ALLOW_PRIVATE_SOURCES": "true",
+        "LUSTRAL_ALLOW_LOOPBACK_WEBHOOKS": "true",
+        "LUSTRAL_ALLOW_LOOPBACK_SOURCES": "true",
     }
 
 

@@ -13,11 +13,11 @@ from app.errors import Conflict, InvalidInput, NotAcceptable, NotFound, TooManyR
 from app.idempotency.dependencies import Once
 from app.jobs import repository, service
 from app.jobs.negotiation import choose_media_type
-from app.jobs.schemas import CreatedJob, JobCreate, JobEvent, JobResource, JobStatus, job_event
+from app.jobs.schemas import CreatedJob, JobCreate, JobEvent, JobResource, JobStatus, StepResource, job_event, step_resource
 from app.jobs.states import FINAL
-from app.jobs.stream import stream_events
+from app.jobs.stream import EVENT_STREAM, EventStreams
 from app.jobs.tables import JobRow
-from app.pagination import PageQuery, as_page
+from app.pagination import PageQuery, as_page, parse_number
 from app.repository import get_owned, list_owned
 from app.runtime import ReadSession, RuntimeDep, WriteSession
 from app.schemas import Page
@@ -25,7 +25,6 @@ from gpu_jobs.config import JobKind
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-EVENT_STREAM = "text/event-stream"
 REPORTS = {"application/json": "report.json", "text/html": "report.html", "application/sarif+json": "report.sarif"}
 
 
@@ -69,6 +68,15 @@ def delete_job(job_id: str, caller: Writer, session: WriteSession) -> None:
     service.delete_job(session, caller, job_id)
 
 
+@router.get("/{job_id}/steps", responses=problem_responses(NotFound))
+def list_job_steps(job_id: str, caller: Reader, session: ReadSession, page: PageQuery) -> Page[StepResource]:
+    """The job's steps in the order in which they run, each with every attempt: which worker took it, when, and what came of it."""
+    job = get_owned(session, JobRow, caller.tenant_id, job_id)
+    steps = repository.list_steps(session, job.id, after=page.after, limit=page.limit + 1)
+    attempts = repository.attempts_by_step(session, [step.id for step in steps])
+    return as_page(steps, page, lambda step: step_resource(step, attempts[step.id]), lambda step: step.id)
+
+
 @router.get(
     "/{job_id}/events",
     response_model=Page[JobEvent],
@@ -79,20 +87,19 @@ def list_job_events(
     request: Request,
     caller: Reader,
     session: ReadSession,
-    runtime: RuntimeDep,
     page: PageQuery,
     order: Annotated[Literal["asc", "desc"], Query(description="`desc` is newest first.")] = "desc",
     last_event_id: Annotated[str | None, Header(description="With `Accept: text/event-stream`: the last event you have seen.")] = None,
 ) -> Page[JobEvent] | Response:
     """What has happened, newest first; or, with `Accept: text/event-stream`, all of it in order and then what happens next, to the end."""
     job = get_owned(session, JobRow, caller.tenant_id, job_id)
-    after = _event_number("query/after", page.after)
+    after = parse_number("evt_", "query/after", page.after)
     if choose_media_type(request.headers.get("accept"), ("application/json", EVENT_STREAM)) == EVENT_STREAM:
-        seen = _event_number("header/Last-Event-ID", last_event_id) or after or 0
+        seen = parse_number("evt_", "header/Last-Event-ID", last_event_id) or after or 0
         if job.status in FINAL and not repository.list_events(session, job.id, after=seen, oldest_first=True, limit=1):
             return Response(status_code=204)  # tells an EventSource not to come back
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(stream_events(runtime.read, job.id, seen), media_type=EVENT_STREAM, headers=headers)
+        streams: EventStreams = request.app.state.event_streams
+        return streams.open(caller.tenant_id, job.id, seen)
     rows = repository.list_events(session, job.id, after=after, oldest_first=order == "asc", limit=page.limit + 1)
     return as_page(rows, page, job_event, lambda row: f"evt_{row.id}")
 
@@ -118,12 +125,3 @@ def get_job_report(job_id: str, request: Request, caller: Reader, session: ReadS
     if media_type == "text/html":
         headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
     return StreamingResponse(runtime.store.open_range(report.key), media_type=media_type, headers=headers)
-
-
-def _event_number(place: str, id: str | None) -> int | None:
-    if id is None:
-        return None
-    number = id.removeprefix("evt_")
-    if not number.isascii() or not number.isdigit() or len(number) > 18:
-        raise InvalidInput.at(place, "must be the id of an event, such as evt_42")
-    return int(number)

@@ -15,7 +15,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import database_now
-from app.jobs import events, inspections, states
+from app.jobs import attempts, events, inspections, states
 from app.jobs.tables import JobRow, StepRow
 
 RETRY_AFTER = timedelta(seconds=2)
@@ -66,6 +66,7 @@ def claim_step(session: Session, step_id: str, *, worker: str, lease_seconds: fl
     if claimed.rowcount != 1:  # type: ignore[attr-defined]
         return None
     session.refresh(step)
+    attempts.begin_attempt(session, step, now=now)
     if job is not None:
         states.start_job(session, job, step.kind, now=now)
     return Lease(step.id, step.job_id, token, step.attempt)
@@ -203,7 +204,7 @@ def expire_lease(session: Session, step_id: str) -> bool:
         drop_step(session, lease)
         return True
     detail = f"The worker {step.worker} fell silent: it was killed, or lost its connection to the database."
-    error = states.problem("worker-lost", "The worker fell silent", detail)
+    error = states.problem(attempts.WORKER_LOST, "The worker fell silent", detail)
     if step.attempt < step.max_attempts:
         step = _release(session, lease, status="ready", error=error)
         states.announce(session, step, now=now)
@@ -271,9 +272,11 @@ def _guarded_update(session: Session, lease: Lease, **values: Any) -> None:
 
 def _release(session: Session, lease: Lease, **values: Any) -> StepRow:
     """Let go of the step in the state that `values` describe, and return it."""
+    now = database_now(session)
     if values["status"] != "ready":
-        values["finished_at"] = database_now(session)
+        values["finished_at"] = now
     _guarded_update(session, lease, lease_token=None, lease_expires_at=None, **values)
+    attempts.end_attempt(session, lease.step_id, lease.attempt, status=values["status"], error=values.get("error"), now=now)
     step = session.get(StepRow, lease.step_id, populate_existing=True)
     if step is None:
         raise LeaseLost(lease.step_id)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session, defer
 
+from app.db import chunked
 from app.jobs.states import FINAL
-from app.jobs.tables import EventRow, JobRow, StepRow
+from app.jobs.tables import EventRow, JobRow, StepAttemptRow, StepRow
 from app.repository import count_owned
 
 
@@ -20,6 +21,25 @@ def steps_by_job(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[
     for step in session.scalars(select(StepRow).where(StepRow.job_id.in_(job_ids)).options(*lean)):
         if step.job_id is not None:
             found[step.job_id].append(step)
+    return found
+
+
+def list_steps(session: Session, job_id: str, *, after: str | None, limit: int) -> Sequence[StepRow]:
+    """A page of a job's steps in the order in which they run, past the step `after`."""
+    lean = (defer(StepRow.outputs), defer(StepRow.result), defer(StepRow.checkpoint))
+    place = tuple_(StepRow.position, StepRow.shard)
+    query = select(StepRow).where(StepRow.job_id == job_id).order_by(StepRow.position, StepRow.shard).limit(limit).options(*lean)
+    last = None if after is None else session.scalars(select(StepRow).where(StepRow.job_id == job_id, StepRow.id == after)).one_or_none()
+    if last is not None:
+        query = query.where(place > tuple_(last.position, last.shard))
+    return session.scalars(query).all()
+
+
+def attempts_by_step(session: Session, step_ids: Sequence[str]) -> Mapping[str, list[StepAttemptRow]]:
+    """Every attempt at these steps, in order."""
+    found: dict[str, list[StepAttemptRow]] = defaultdict(list)
+    for attempt in session.scalars(select(StepAttemptRow).where(StepAttemptRow.step_id.in_(step_ids)).order_by(StepAttemptRow.number)):
+        found[attempt.step_id].append(attempt)
     return found
 
 
@@ -42,6 +62,15 @@ def list_events(session: Session, job_id: str, *, after: int | None, oldest_firs
         return session.scalars(query if after is None else query.where(EventRow.id > after)).all()
     query = query.order_by(EventRow.id.desc())
     return session.scalars(query if after is None else query.where(EventRow.id < after)).all()
+
+
+def newest_events(session: Session, job_ids: Sequence[str]) -> dict[str, int]:
+    """The number of the newest event of each of these jobs; those that were deleted are left out."""
+    newest: dict[str, int] = {}
+    for ids in chunked(job_ids):
+        query = select(EventRow.job_id, func.max(EventRow.id)).where(EventRow.job_id.in_(ids)).group_by(EventRow.job_id)
+        newest |= dict(session.execute(query).all())
+    return newest
 
 
 def output_keys(session: Session, job_id: str) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from app.jobs.progress import attempts, stage_progress
-from app.jobs.tables import EventRow, JobRow, StepRow
+from app.jobs.tables import EventRow, JobRow, StepAttemptRow, StepRow
 from app.schemas import Input, Resource
 from gpu_jobs.config import JobKind, JobParameters, Target, TargetRegex
 
@@ -93,6 +93,9 @@ class JobResource(Resource):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    deadline_at: datetime | None = Field(
+        description="When it is failed if it still runs; null before it begins, and where there is no limit."
+    )
     attempts: int = Field(description="How often its most troublesome step was begun.")
     error: JobError | None
     result: dict[str, Any] | None
@@ -102,6 +105,32 @@ class CreatedJob(JobResource):
     """The only answer that shows the secret of the job's own webhook."""
 
     webhook_secret: str | None = Field(None, description="Signs what is sent to `webhook_url`.")
+
+
+class StepAttempt(Resource):
+    number: int = Field(description="From 1.")
+    worker: str = Field(description="Which process ran it.")
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Literal["running", "succeeded", "failed", "lost", "handed_back", "cancelled"] = Field(
+        description="`lost`: its worker fell silent. `handed_back`: its worker had to go; the step was not at fault."
+    )
+    error: JobError | None
+
+
+class StepResource(Resource):
+    """One piece of a job's work. The parts of a sharded stage are steps of their own."""
+
+    id: str = Field(examples=["step_019ab3…"])
+    object: Literal["step"] = "step"
+    job_id: str
+    kind: str = Field(description="The stage that it belongs to.", examples=["scan"])
+    shard: int = Field(description="From 0.")
+    shards: int
+    status: Literal["blocked", "ready", "running", "succeeded", "failed", "cancelled"]
+    max_attempts: int
+    next_attempt_at: datetime | None = Field(description="When a step that failed may be taken up again.")
+    attempts: list[StepAttempt]
 
 
 class JobEvent(Resource):
@@ -133,11 +162,25 @@ def job_resource(job: JobRow, steps: Sequence[StepRow]) -> JobResource:
     )
 
 
+def step_resource(step: StepRow, attempts: Sequence[StepAttemptRow]) -> StepResource:
+    """The step as clients see it. attempts: all of this step, in order."""
+    shown = [
+        {
+            **{name: getattr(row, name) for name in ("number", "worker", "started_at", "ended_at", "error")},
+            "outcome": row.outcome or "running",
+        }
+        for row in attempts
+    ]
+    same = {name: getattr(step, name) for name in ("id", "job_id", "kind", "shard", "shards", "status", "max_attempts")}
+    waits = step.not_before if step.status == "ready" else None
+    return StepResource.model_validate({**same, "next_attempt_at": waits, "attempts": shown})
+
+
 def job_event(row: EventRow) -> JobEvent:
     return JobEvent(id=f"evt_{row.id}", job_id=row.job_id, type=row.type, data=row.data, created_at=row.created_at)
 
 
 _SAME_NAMES = (
     *("id", "kind", "status", "stage", "model_id", "dataset_id"),
-    *("created_at", "started_at", "finished_at", "error", "result"),
+    *("created_at", "started_at", "finished_at", "deadline_at", "error", "result"),
 )

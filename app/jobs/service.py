@@ -13,7 +13,7 @@ from app.auth.service import Caller
 from app.blobs import service as blobs
 from app.datasets.tables import DatasetRow
 from app.db import database_now
-from app.errors import Conflict, InputFault, InvalidInput, NotFound, TooManyRequests
+from app.errors import Conflict, InputFault, InvalidInput, NotFound
 from app.ids import new_id
 from app.jobs import repository, states
 from app.jobs.inspections import begin_or_fail
@@ -22,6 +22,7 @@ from app.jobs.plan import plan_steps
 from app.jobs.schemas import CreatedJob, JobCreate, JobResource, job_resource
 from app.jobs.tables import JobRow
 from app.models.tables import ModelRow
+from app.quotas import service as quotas
 from app.repository import get_owned
 from app.runtime import Runtime
 from app.webhooks.addresses import AddressRefused, parse_url
@@ -36,12 +37,9 @@ def create_job(session: Session, runtime: Runtime, caller: Caller, body: JobCrea
 
     Raises:
         InvalidInput: an input is unknown, rejected or missing; `errors` points at it.
-        TooManyRequests: the tenant has as many unfinished jobs as it may.
+        QuotaExceeded: the tenant has as many unfinished jobs or stored bytes as it may.
     """
-    if repository.count_unfinished(session, caller.tenant_id) >= runtime.settings.max_running_jobs:
-        raise TooManyRequests(
-            f"You have {runtime.settings.max_running_jobs} unfinished jobs; wait for one to end, or cancel one.", retry_after_seconds=30
-        )
+    timeout_seconds = quotas.admit_job(session, runtime.settings, caller.tenant_id)
     _check_needs(body)
     _lock_inputs(session, caller, body)
     evaluation = body.evaluation
@@ -56,6 +54,7 @@ def create_job(session: Session, runtime: Runtime, caller: Caller, body: JobCrea
         target=evaluation and evaluation.target and evaluation.target.model_dump(mode="json"),
         parameters=body.params.model_dump(mode="json"),
         job_metadata=body.metadata,
+        timeout_seconds=timeout_seconds,
     )
     listener = body.webhook_url and _listener(session, runtime, job, body.webhook_url)
     states.open_job(
@@ -156,7 +155,7 @@ def _lock_inputs(session: Session, caller: Caller, body: JobCreate) -> None:
 
 def _listener(session: Session, runtime: Runtime, job: JobRow, url: str) -> WebhookRow:
     try:
-        parse_url(url, allow_private=runtime.settings.allow_private_webhooks)
+        parse_url(url, reach=runtime.settings.webhook_reach)
     except AddressRefused as refusal:
         raise InvalidInput.at("/webhook_url", str(refusal)) from refusal
     now = database_now(session)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.db import database_now
 from app.ids import new_id
 from app.jobs import events
+from app.jobs.attempts import cancel_attempts
 from app.jobs.outbox import ring
 from app.jobs.plan import PlannedStep, Queue
 from app.jobs.tables import JobRow, StepRow
@@ -70,6 +71,7 @@ def start_job(session: Session, job: JobRow, stage: str, *, now: datetime) -> No
     job.stage = stage
     if job.status == "queued":
         job.status, job.started_at = "running", now
+        job.deadline_at = None if job.timeout_seconds is None else now + timedelta(seconds=job.timeout_seconds)
         events.record_status(session, job, now=now)
     if entered:
         job.progress_event_at = None
@@ -173,6 +175,7 @@ def _cancel_steps(session: Session, job: JobRow, statuses: tuple[str, ...], *, n
         .values(status="cancelled", lease_token=None, lease_expires_at=None, ring_again_at=None, finished_at=now)
         .execution_options(synchronize_session="fetch")
     )
+    cancel_attempts(session, job.id, now=now)
 
 
 def _queue(step: StepRow) -> Queue:

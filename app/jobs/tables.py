@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, Serial
+
+_RESERVING = text("reserved_bytes IS NOT NULL")
 
 
 class JobRow(Base):
     """A defence job. Its status never goes backwards: queued, running, (cancelling,) succeeded | failed | cancelled.
 
     `webhook_id` is the endpoint that was made from the job's own `webhook_url`. The two `progress_…_at` hold how long
-    ago progress was last told, so that a fast step neither floods the events nor the receivers.
+    ago progress was last told, so that a fast step neither floods the events nor the receivers. `timeout_seconds` is how
+    long the job may run, as its tenant's limit was when it was created; `deadline_at` is set when it begins.
     """
 
     __tablename__ = "jobs"
@@ -40,12 +43,15 @@ class JobRow(Base):
     progress_event_at: Mapped[datetime | None]
     progress_webhook_at: Mapped[datetime | None]
     swept_at: Mapped[datetime | None]
+    timeout_seconds: Mapped[int | None]
+    deadline_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("status IN ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')", name="status"),
         Index(None, "tenant_id", "id"),
         Index(None, "tenant_id", "status"),
         Index(None, "swept_at", "finished_at"),
+        Index(None, "status", "deadline_at"),
     )
 
     @property
@@ -62,7 +68,8 @@ class StepRow(Base):
     `position` form a stage; a stage becomes ready when all steps of the one before it have succeeded.
     A step is claimed by one conditional update that raises `attempt` and sets `lease_token` and `lease_expires_at` by
     the database's clock. `ring_again_at` says when a ready step that nobody claimed is announced once more.
-    `outputs` and `checkpoint` are manifests: `{"files": [{"path", "key", "sha256", "bytes"}]}`.
+    `outputs` and `checkpoint` are manifests: `{"files": [{"path", "key", "sha256", "bytes"}]}`. `reserved_bytes` is what an
+    unfinished inspection may still fetch: it counts as stored.
     """
 
     __tablename__ = "steps"
@@ -92,6 +99,7 @@ class StepRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         CheckConstraint("status IN ('blocked', 'ready', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
@@ -99,7 +107,21 @@ class StepRow(Base):
         Index(None, "status", "lease_expires_at"),
         Index(None, "status", "ring_again_at"),
         Index(None, "subject_id"),
+        Index(None, "tenant_id", sqlite_where=_RESERVING, postgresql_where=_RESERVING),
     )
+
+
+class StepAttemptRow(Base):
+    """One claim of a step. `outcome`: succeeded, failed, lost (its worker fell silent), handed_back, cancelled; null while it runs."""
+
+    __tablename__ = "step_attempts"
+    step_id: Mapped[str] = mapped_column(ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    error: Mapped[dict[str, Any] | None]
 
 
 class EventRow(Base):

@@ -12,8 +12,21 @@ from app.blobs.service import adopt, hold
 from app.datasets.tables import DatasetRow
 from app.jobs.inspections import find_input
 from app.jobs.leases import Lease, LeaseLost, save_checkpoint, save_progress
+from app.jobs.tables import StepRow
 from app.models.tables import ModelRow
+from app.quotas.service import admit_bytes
+from app.settings import Settings
 from app.sources.service import ManifestFile
+
+
+def reserve_bytes(session: Session, settings: Settings, lease: Lease, tenant_id: str, bytes: int) -> None:
+    """Keep room for what is about to be fetched: until it is stored, or the step ends, it counts as if it were.
+
+    Raises:
+        QuotaExceeded: it does not fit.
+    """
+    admit_bytes(session, settings, tenant_id, bytes)
+    session.get_one(StepRow, lease.step_id).reserved_bytes = bytes
 
 
 def note_progress(session: Session, lease: Lease, subject_id: str, done: int, total: int) -> None:
@@ -39,13 +52,18 @@ def hold_known(session: Session, lease: Lease, subject_id: str, digests: Iterabl
     return {sha256: blob.key for sha256, blob in known.items()}
 
 
-def keep_files(session: Session, lease: Lease, subject_id: str, files: list[ManifestFile], checkpoint: dict[str, Any]) -> None:
+def keep_files(
+    session: Session, lease: Lease, subject_id: str, files: list[ManifestFile], checkpoint: dict[str, Any], *, bytes_left: int
+) -> None:
     """These files are stored and checked: the subject holds their bytes, and no later attempt fetches them again.
+
+    bytes_left: how many are still to come.
 
     Raises:
         LeaseLost: the step is no longer ours, or the subject was deleted.
     """
     save_checkpoint(session, lease, checkpoint)
+    session.get_one(StepRow, lease.step_id).reserved_bytes = bytes_left
     subject = _subject(session, lease, subject_id)
     for file in files:
         adopt(session, tenant_id=subject.tenant_id, owner_id=subject.id, key=file["key"], sha256=file["sha256"], bytes=file["bytes"])
@@ -60,6 +78,7 @@ def finish_fetch(
         LeaseLost: the step is no longer ours, or the subject was deleted.
     """
     save_checkpoint(session, lease, checkpoint)
+    session.get_one(StepRow, lease.step_id).reserved_bytes = None
     subject = _subject(session, lease, subject_id)
     subject.files, subject.source = [dict(file) for file in files], {**subject.source, **pinned}
 

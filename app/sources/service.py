@@ -21,6 +21,7 @@ from app.ids import new_id
 from app.jobs.inspections import InspectionKind, queue_inspection
 from app.jobs.outbox import ring
 from app.jobs.repository import unfinished_jobs_reading
+from app.jobs.tables import JobRow
 from app.models.tables import ModelRow
 from app.repository import get_owned
 from app.runtime import Runtime
@@ -148,6 +149,9 @@ def _take_uploads(session: Session, tenant_id: str, source: UploadSource, owner_
 def _take_artifact(session: Session, tenant_id: str, source: ArtifactSource, owner_id: str) -> list[ManifestFile]:
     try:
         artifact = get_owned(session, ArtifactRow, tenant_id, source.artifact_id)
+        # Whoever deletes the job waits until we hold the bytes too; if that has begun, the artifact is gone once we have the lock.
+        get_owned(session, JobRow, tenant_id, artifact.job_id, lock=True)
+        artifact = get_owned(session, ArtifactRow, tenant_id, source.artifact_id, lock=True)
     except NotFound as error:
         fault = InputFault(pointer="/source/artifact_id", detail=f"there is no artifact {source.artifact_id!r} here")
         raise NotFound(fault.detail, errors=[fault]) from error

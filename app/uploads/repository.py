@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.repository import count_owned
@@ -19,11 +19,6 @@ def find_upload(session: Session, upload_id: str) -> UploadRow | None:
 
 def count_open(session: Session, tenant_id: str) -> int:
     return count_owned(session, UploadRow, tenant_id, UploadRow.status == "open")
-
-
-def open_bytes(session: Session, tenant_id: str) -> int:
-    query = select(func.coalesce(func.sum(UploadRow.bytes), 0)).where(UploadRow.tenant_id == tenant_id, UploadRow.status == "open")
-    return int(session.execute(query).scalar_one())
 
 
 def expired(session: Session, *, now: datetime, limit: int) -> Sequence[UploadRow]:

@@ -10,11 +10,13 @@ from typing import Literal, cast
 import structlog
 from sqlalchemy.orm import Session
 
+from app.audit.service import record_audit
 from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
 from app.blobs.service import adopt, hold, release, sweep
-from app.errors import Conflict, InvalidInput, PayloadTooLarge, TooManyRequests
+from app.errors import Conflict, InvalidInput, PayloadTooLarge
 from app.ids import new_id
+from app.quotas.service import admit_upload
 from app.repository import get_owned
 from app.runtime import Runtime
 from app.storage import ObjectNotFound, Part, PartMissing
@@ -31,7 +33,7 @@ def create_upload(session: Session, runtime: Runtime, caller: Caller, body: Uplo
 
     Raises:
         PayloadTooLarge: a single file may not be that large here.
-        TooManyRequests: the tenant's quota of open uploads or stored bytes is used up.
+        QuotaExceeded: the tenant's quota of open uploads or stored bytes is used up.
     """
     _check_quota(session, runtime, caller.tenant_id, body.bytes)
     now = datetime.now(UTC)
@@ -51,6 +53,7 @@ def create_upload(session: Session, runtime: Runtime, caller: Caller, body: Uplo
         expires_at=now + timedelta(seconds=runtime.settings.upload_lifetime_seconds),
     )
     session.add(upload)
+    record_audit(session, caller.tenant_id, caller.key_id, "upload.created", upload.id)
     session.flush()
     return _show(runtime, upload, [])
 
@@ -101,6 +104,7 @@ def complete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> UploadR
         duplicate = None
         if fresh.status == "open":
             duplicate = _register(session, fresh, digest)
+            record_audit(session, caller.tenant_id, caller.key_id, "upload.completed", fresh.id)
     if duplicate is not None:
         runtime.store.delete(duplicate)
     return _show(runtime, fresh, [])
@@ -111,6 +115,7 @@ def delete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> None:
     with runtime.write.begin() as session:
         upload = get_owned(session, UploadRow, caller.tenant_id, upload_id, lock=True)
         _forget(session, runtime, upload)
+        record_audit(session, caller.tenant_id, caller.key_id, "upload.deleted", upload.id)
     sweep(runtime.write, runtime.store)
 
 
@@ -135,13 +140,7 @@ def _check_quota(session: Session, runtime: Runtime, tenant_id: str, size: int) 
     settings = runtime.settings
     if size > settings.max_upload_bytes:
         raise PayloadTooLarge(f"A single file may have {settings.max_upload_bytes} bytes here, not {size}.")
-    if repository.count_open(session, tenant_id) >= settings.max_open_uploads:
-        raise TooManyRequests(f"{settings.max_open_uploads} uploads are open. Complete or delete some.", retry_after_seconds=60)
-    if settings.max_stored_bytes is not None:
-        used = blobs_repository.stored_bytes(session, tenant_id) + repository.open_bytes(session, tenant_id)
-        if used + size > settings.max_stored_bytes:
-            detail = f"{used} of {settings.max_stored_bytes} bytes are used, so {size} more do not fit. Delete models or data sets."
-            raise TooManyRequests(detail, retry_after_seconds=3600)
+    admit_upload(session, settings, tenant_id, size)
 
 
 def _arrived(runtime: Runtime, upload: UploadRow) -> list[Part]:

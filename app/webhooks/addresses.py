@@ -1,4 +1,4 @@
-"""Where webhook messages may go. A tenant chooses the address, so it must not reach what only this server can reach."""
+"""Where messages go and files are fetched from. A tenant chooses the address, so it must not reach what only this server can reach."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-_LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa")
+from app.settings import Reach
+
+_OWN_NAME = ".localhost"
+_PRIVATE_NAMES = (".local", ".internal", ".home.arpa")
+
+# Where IPv6 wraps an IPv4 address in its last four bytes.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64_OF_A_NETWORK = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215: what is behind it is up to each network
+# Where clouds keep a machine's credentials, besides link-local addresses: AWS by IPv6, Alibaba.
+_METADATA = (ipaddress.ip_network("fd00:ec2::/32"), ipaddress.ip_network("100.100.100.200/32"))
+_SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")  # given up, but networks of old still use it; Python calls it global
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")  # many systems take it for themselves
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -25,8 +36,8 @@ class Destination:
     port: int
 
 
-def parse_url(url: str, *, allow_private: bool) -> Destination:
-    """Check what can be checked without asking anybody. `allow_private` also lets plain http through.
+def parse_url(url: str, *, reach: Reach) -> Destination:
+    """Check what can be checked without asking anybody. Plain http is for this machine itself, or for where private networks are.
 
     Raises:
         AddressRefused: not an address that messages are sent to.
@@ -38,23 +49,25 @@ def parse_url(url: str, *, allow_private: bool) -> Destination:
         raise AddressRefused(f"not a URL: {error}") from error
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise AddressRefused("must look like https://host/path")
-    if parts.scheme == "http" and not allow_private:
-        raise AddressRefused("must use https, so that nobody on the way reads or changes what is sent")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused("must not contain a user name or password; check the signature instead")
     if parts.fragment or not url.isascii() or any(character.isspace() for character in url):
         raise AddressRefused("must have no fragment, and other than plain ASCII characters percent-encoded")
     literal = _literal_address(parts.hostname)
+    name = f".{parts.hostname.rstrip('.').lower()}"
+    ourselves = name.endswith(_OWN_NAME) if literal is None else _unwrapped(literal).is_loopback
     if literal is not None:
-        check_reachable(literal, allow_private=allow_private)
-    elif not allow_private and f".{parts.hostname.rstrip('.')}".endswith(_LOCAL_NAMES):
+        check_reachable(literal, reach=reach)
+    elif (ourselves and reach == "public") or (name.endswith(_PRIVATE_NAMES) and reach != "private"):
         raise AddressRefused(f"{parts.hostname} names a private machine")
-    # Any other name is looked up when something is sent.
+    if parts.scheme == "http" and not (reach == "private" or (reach == "loopback" and ourselves)):
+        raise AddressRefused("must use https, so that nobody on the way reads or changes what is sent")
+    # Any other name is looked up when a connection is made.
     return Destination(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
 
 
-def resolve(destination: Destination, *, allow_private: bool) -> IPAddress:
-    """The very address to connect to. Looking it up again later could give another, unchecked one.
+def resolve(destination: Destination, *, reach: Reach) -> list[IPAddress]:
+    """The very addresses to connect to, the first that answers. Looking them up again later could give others, unchecked.
 
     Raises:
         AddressRefused: the name is unknown, or any of its addresses is one that we do not connect to.
@@ -65,23 +78,26 @@ def resolve(destination: Destination, *, allow_private: bool) -> IPAddress:
         raise AddressRefused(f"the host {destination.host} cannot be found: {error}") from error
     addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
     for address in addresses:
-        check_reachable(address, allow_private=allow_private)
-    return addresses[0]
+        check_reachable(address, reach=reach)
+    return list(dict.fromkeys(addresses))
 
 
-def check_reachable(address: IPAddress, *, allow_private: bool) -> None:
-    """Refuse everything but public unicast addresses, also where IPv6 wraps IPv4.
+def check_reachable(address: IPAddress, *, reach: Reach) -> None:
+    """Refuse everything but public unicast addresses and those that `reach` adds, also where IPv6 wraps IPv4.
 
     Raises:
-        AddressRefused: loopback, private, link-local (cloud metadata lives there), multicast or reserved.
+        AddressRefused: loopback, private, shared by a carrier's customers, link-local (cloud metadata lives there), multicast,
+            unspecified or reserved.
     """
     inner = _unwrapped(address)
-    if inner.is_multicast or inner.is_unspecified or (inner.is_reserved and not inner.is_loopback):
+    nobody = inner.is_multicast or inner.is_unspecified or (inner.is_reserved and not inner.is_loopback) or inner in _THIS_NETWORK
+    if nobody or address in _NAT64_OF_A_NETWORK:
         raise AddressRefused(f"{address} is not an address of a host")
-    if inner.is_link_local:  # never: clouds hand out a machine's credentials there
-        raise AddressRefused(f"{address} is a link-local address")
-    if not allow_private and not inner.is_global:
-        raise AddressRefused(f"{address} is not a public address")
+    if inner.is_link_local or any(inner in network for network in _METADATA):
+        raise AddressRefused(f"{address} is an address that clouds keep for a machine's own affairs")
+    if (inner.is_global and inner not in _SITE_LOCAL) or reach == "private" or (reach == "loopback" and inner.is_loopback):
+        return
+    raise AddressRefused(f"{address} is not a public address")
 
 
 def _literal_address(host: str) -> IPAddress | None:
@@ -99,8 +115,7 @@ def _literal_address(host: str) -> IPAddress | None:
 def _unwrapped(address: IPAddress) -> IPAddress:
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    nat64 = ipaddress.IPv6Network("64:ff9b::/96")
-    if address in nat64:
+    if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if address.teredo is not None:
         return address.teredo[1]

@@ -44,7 +44,7 @@ class WebhookUpdate(Input):
     url: Url | None = None
     events: Events | None = None
     description: Description | None = None
-    enabled: bool | None = Field(None, description="True also switches an endpoint on again that answered 410.")
+    enabled: bool | None = Field(None, description="True also switches an endpoint on again that answered 410 or failed for days.")
 
 
 class WebhookResource(Resource):
@@ -54,7 +54,8 @@ class WebhookResource(Resource):
     events: list[EventType]
     description: str
     enabled: bool
-    disabled_reason: str | None
+    disabled_reason: str | None = Field(description="Why nothing is sent: its owner said so, it answered 410, or it failed for five days.")
+    failing_since: datetime | None = Field(description="Since when no attempt has succeeded; null while they do.")
     job_id: str | None = Field(description="The only job it hears of, where it was made from a job's `webhook_url`.")
     previous_secret_expires_at: datetime | None = Field(description="Until then, messages are signed with the previous secret too.")
     created_at: datetime

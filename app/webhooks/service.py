@@ -70,6 +70,8 @@ def update_webhook(session: Session, runtime: Runtime, caller: Caller, webhook_i
             setattr(webhook, name, value)
     if body.enabled is not None:
         webhook.enabled, webhook.disabled_reason = body.enabled, None if body.enabled else SWITCHED_OFF
+    if body.enabled or body.url is not None:
+        webhook.failures, webhook.failing_since = 0, None
     webhook.updated_at = datetime.now(UTC)
     record_audit(session, caller.tenant_id, caller.key_id, "webhook.updated", webhook.id)
     return WebhookResource.of(webhook)
@@ -99,6 +101,7 @@ def send_test(session: Session, caller: Caller, webhook_id: str) -> DeliveryReso
     """
     webhook = _enabled(get_owned(session, WebhookRow, caller.tenant_id, webhook_id))
     delivery = owe(session, webhook, type="webhook.test", data={"webhook_id": webhook.id}, now=database_now(session))
+    record_audit(session, caller.tenant_id, caller.key_id, "webhook.tested", webhook.id)
     session.flush()
     return show_deliveries(session, [delivery])[0]
 
@@ -112,6 +115,7 @@ def redeliver(session: Session, caller: Caller, webhook_id: str, delivery_id: st
     _enabled(get_owned(session, WebhookRow, caller.tenant_id, webhook_id))
     delivery = repository.get_delivery(session, caller.tenant_id, webhook_id, delivery_id, lock=True)
     attempt_now(session, delivery, now=database_now(session))
+    record_audit(session, caller.tenant_id, caller.key_id, "delivery.redelivered", delivery.id)
     session.flush()
     return show_deliveries(session, [delivery])[0]
 
@@ -138,7 +142,7 @@ def show_deliveries(session: Session, deliveries: Sequence[DeliveryRow]) -> list
 
 def _check_url(runtime: Runtime, url: str) -> None:
     try:
-        parse_url(url, allow_private=runtime.settings.allow_private_webhooks)
+        parse_url(url, reach=runtime.settings.webhook_reach)
     except AddressRefused as error:
         raise InvalidInput.at("/url", str(error)) from error
 

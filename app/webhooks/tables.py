@@ -15,7 +15,8 @@ class WebhookRow(Base):
     """An address that wants to hear. No secret is stored: it is derived from the server's key, the id and `secret_generation`.
 
     `events` are the types it wants; `job_id` narrows it to one job (the `webhook_url` of a job). `disabled_reason` is set when the
-    receiver answered 410 or the owner switched it off.
+    receiver answered 410 or failed for days, or the owner switched it off. `failures` counts the failed attempts since one
+    succeeded, and `failing_since` is when they began.
     """
 
     __tablename__ = "webhooks"
@@ -29,6 +30,8 @@ class WebhookRow(Base):
     disabled_reason: Mapped[str | None]
     secret_generation: Mapped[int] = mapped_column(default=1)
     previous_secret_expires_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    failing_since: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

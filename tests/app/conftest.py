@@ -26,7 +26,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if request.param == "embedded":
             addresses = {"database_url": f"sqlite:///{folder / 'lustral.db'}", "storage_url": f"file://{folder / 'objects'}"}
             with run_server(
-                Settings.model_validate({**common, **addresses, "allow_private_webhooks": True, "allow_private_sources": True})
+                Settings.model_validate({**common, **addresses, "allow_loopback_webhooks": True, "allow_loopback_sources": True})
             ) as running:
                 yield running
             return

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import health
 from app.auth.keys import new_key
+from app.health import ReadinessProbe
 from app.main import create_app
 from app.settings import Settings
 from tests.worlds.api import Server, Tenant, expect_problem
@@ -123,6 +126,47 @@ class TestHealth:
         answer = ask(broken, "/readyz")
         assert answer.status_code == 503
         assert answer.json() == {"status": "not ready", "checks": {"database": "failed", "storage": "ok", "broker": "failed"}}
+
+    def test_is_looked_at_once_a_second_however_many_ask(self, broken: FastAPI) -> None:
+        looked = []
+        probe = ReadinessProbe(broken.state.runtime, {"database": lambda _: looked.append(1)})
+
+        async def ask_together() -> None:
+            for _ in range(2):
+                assert await asyncio.gather(*(probe.look() for _ in range(20))) == [{"database": "ok"}] * 20
+
+        asyncio.run(ask_together())
+        probe.close()
+        assert len(looked) == 1
+
+    def test_fails_where_something_hangs_and_waits_for_it_in_one_thread(self, broken: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health, "PROBE_SECONDS", 0.05)
+        monkeypatch.setattr(health, "GOOD_FOR", 0.0)
+        begun, released = [], threading.Event()
+
+        def hang(_: object) -> None:
+            begun.append(1)
+            released.wait(30)
+
+        probe = ReadinessProbe(broken.state.runtime, {"broker": hang, "database": lambda _: None})
+
+        async def ask_again() -> None:
+            for _ in range(3):
+                assert await probe.look() == {"broker": "failed", "database": "ok"}
+            assert len(begun) == 1
+            released.set()
+            await asyncio.sleep(0.05)
+            assert await probe.look() == {"broker": "ok", "database": "ok"}
+
+        asyncio.run(ask_again())
+        probe.close()
+
+    def test_counts_invented_methods_under_one_name(self, server: Server, tenant: Tenant) -> None:
+        for number in range(3):
+            tenant.request(f"BREW{number}", "/v1/models")
+        metrics = httpx.get(server.url + "/metrics").text
+        assert "BREW" not in metrics
+        assert 'lustral_http_requests_total{method="other"' in metrics
 
     def test_tells_prometheus(self, server: Server, tenant: Tenant) -> None:
         tenant.get("/v1/models/model_unknown")

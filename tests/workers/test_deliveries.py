@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import select
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from app.audit.tables import AuditRow
 from app.db import database_now
 from app.webhooks.addresses import AddressRefused, Destination, parse_url, resolve
 from app.webhooks.emit import attempt_now, emit
@@ -190,6 +191,8 @@ class TestFailure:
         deliver(mail.context, first)
         assert (mail.get(first).status, mail.webhook().enabled) == ("failed", False)
         assert mail.webhook().disabled_reason == "the receiver answered 410 Gone"
+        with mail.world.sessions() as session:
+            assert [entry.action for entry in session.scalars(select(AuditRow))] == ["webhook.disabled"]
         deliver(mail.context, second)
         assert len(receiver.received) == 1
         assert mail.get(second).status == "failed"
@@ -217,6 +220,53 @@ class TestFailure:
         assert attempt.status_code is None
         assert attempt.error is not None
         assert "ConnectError" in attempt.error
+
+
+class TestGivingUp:
+    """An endpoint that refuses everything for days is left alone until its owner says otherwise."""
+
+    def fail(self, mail: Mail, attempts: int, *, days_ago: int = 0) -> None:
+        for _ in range(attempts):
+            deliver(mail.context, mail.owe())
+        with mail.world.sessions.begin() as session:
+            webhook = session.get_one(WebhookRow, mail.webhook_id)
+            if webhook.failing_since is not None:
+                webhook.failing_since -= timedelta(days=days_ago)
+
+    def test_takes_days_and_many_attempts(self, mail: Mail, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(deliveries, "DISABLE_AFTER_ATTEMPTS", 4)
+        receiver.status = 500
+        self.fail(mail, 5)
+        assert mail.webhook().enabled, "many attempts of one day"
+        self.fail(mail, 0, days_ago=6)
+        last = mail.owe()
+        deliver(mail.context, last)
+        webhook = mail.webhook()
+        assert not webhook.enabled
+        assert webhook.disabled_reason is not None
+        assert webhook.disabled_reason.startswith("all 6 attempts since 20")
+        assert webhook.disabled_reason.endswith("the last time: it answered 500")
+        assert mail.get(last).status == "failed"
+        with mail.world.sessions() as session:
+            [entry] = session.scalars(select(AuditRow))
+        assert (entry.action, entry.subject_id, entry.key_id) == ("webhook.disabled", webhook.id, None)
+
+    def test_does_not_follow_from_days_with_few_attempts(self, mail: Mail, receiver: Receiver) -> None:
+        receiver.status = 500
+        self.fail(mail, 1, days_ago=30)
+        self.fail(mail, 1)
+        assert mail.webhook().enabled
+
+    def test_begins_again_after_a_success(self, mail: Mail, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(deliveries, "DISABLE_AFTER_ATTEMPTS", 2)
+        receiver.status = 500
+        self.fail(mail, 3, days_ago=6)
+        receiver.status = 200
+        self.fail(mail, 1)
+        assert (mail.webhook().failures, mail.webhook().failing_since) == (0, None)
+        receiver.status = 500
+        self.fail(mail, 3)
+        assert mail.webhook().enabled
 
 
 class TestPauses:
@@ -270,12 +320,12 @@ class TestAddresses:
     )
     def test_that_a_shared_server_must_not_call_are_refused(self, url: str) -> None:
         with pytest.raises(AddressRefused):
-            parse_url(url, allow_private=False)
+            parse_url(url, reach="public")
 
     def test_behind_a_name_are_checked_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [_entry("93.184.216.34"), _entry("10.0.0.1")])
         with pytest.raises(AddressRefused, match=r"10\.0\.0\.1 is not a public address"):
-            resolve(Destination("https", "hooks.example", 443), allow_private=False)
+            resolve(Destination("https", "hooks.example", 443), reach="public")
 
     def test_are_looked_up_once_and_the_checked_one_is_called(
         self, mail: Mail, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
@@ -297,6 +347,14 @@ class TestAddresses:
         [(headers, _)] = receiver.received
         assert headers["host"] == f"hooks.example:{port}"
         assert asked.count("hooks.example") == 1
+
+    def test_of_messages_are_those_that_this_server_may_call(self, mail: Mail, receiver: Receiver) -> None:
+        with mail.world.sessions.begin() as session:
+            session.get_one(WebhookRow, mail.webhook_id).url = "https://169.254.169.254/latest/meta-data"
+        delivery_id = mail.owe()
+        deliver(mail.context, delivery_id)
+        [attempt] = mail.attempts(delivery_id)
+        assert (attempt.status_code, "clouds" in (attempt.error or "")) == (None, True)
 
 
 def test_a_body_is_json_with_type_timestamp_and_data(mail: Mail) -> None:

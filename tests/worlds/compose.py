@@ -83,6 +83,7 @@ def run_compose(postgres: Postgres, scratch: Path, **extra: str) -> Iterator[Pro
             "LUSTRAL_SECRET_KEY": "a secret that only this test run knows",
             "LUSTRAL_CREDENTIAL_KEYS": Fernet.generate_key().decode(),
             "LUSTRAL_PUBLIC_URL": f"http://127.0.0.1:{api_port}",
+            "LUSTRAL_TRUSTED_PROXIES": "",
             "S3_PUBLIC_ENDPOINT": seaweedfs.endpoint_url,
             "POSTGRES_PASSWORD": PASSWORD,
             "VALKEY_PASSWORD": PASSWORD,

@@ -12,11 +12,11 @@ from typing import Any, Literal, cast
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.blobs.repository import stored_bytes
 from app.credentials.service import OpenCredential, open_credential
 from app.credentials.vault import Sealed, Vault
+from app.errors import QuotaExceeded
 from app.jobs.leases import Lease, save_checkpoint
-from app.sources.fetched import finish_fetch, hold_known, keep_files, note_progress
+from app.sources.fetched import finish_fetch, hold_known, keep_files, note_progress, reserve_bytes
 from app.sources.service import ManifestFile, is_archive
 from gpu_jobs.inspection.findings import Finding
 from gpu_jobs.reporting import Cancelled
@@ -24,6 +24,7 @@ from workers.cache import digest_of
 from workers.context import Context
 from workers.fetching.origin import Origin, RemoteFile, SourceRefused
 from workers.fetching.selection import choose_files
+from workers.guarded_http import Check
 from workers.heartbeat import Heartbeat
 from workers.outputs import in_parallel
 from workers.work import Files, InspectionWork
@@ -50,17 +51,31 @@ def fetch_source(context: Context, lease: Lease, heartbeat: Heartbeat, work: Ins
     if work.files:  # an earlier attempt fetched them, and was stopped while it inspected them
         return work.files, _remarks(work.checkpoint or {})
     folder.mkdir(parents=True)
-    origin = open_origin(context, work)
+    check = stop_check(heartbeat, context.settings.max_fetch_seconds)
+    origin = open_origin(context, work, check)
     plan = _Plan.load(work.checkpoint) if work.checkpoint else _list(context, lease, work, origin)
-    fetching = _Fetching(context, lease, heartbeat, work, origin, plan, folder)
+    fetching = _Fetching(context, lease, check, work, origin, plan, folder)
     fetching.run()
     with context.sessions.begin() as session:
         finish_fetch(session, lease, work.subject_id, plan.files, plan.pinned, {"remarks": plan.dump()["remarks"]})
     return cast(Files, plan.files), plan.remarks
 
 
-def open_origin(context: Context, work: InspectionWork) -> Origin:
-    """Where the source's files are, reached with its tenant's own credentials.
+def stop_check(heartbeat: Heartbeat, max_seconds: float) -> Check:
+    """What is asked several times a second while files are fetched, also while nothing arrives."""
+    until = time.monotonic() + max_seconds
+
+    def check() -> None:
+        if (stop := heartbeat.stop) is not None:
+            raise Cancelled(f"the step must stop: {stop.name.lower().replace('_', ' ')}")
+        if time.monotonic() > until:
+            raise SourceRefused("too_slow", f"not all had arrived within {max_seconds:,.0f} s, which is what fetching may take here")
+
+    return check
+
+
+def open_origin(context: Context, work: InspectionWork, check: Check) -> Origin:
+    """Where the source's files are, reached with its tenant's own credentials. check: may raise to stop at any moment.
 
     Raises:
         SourceRefused: the credentials cannot be decrypted.
@@ -70,13 +85,13 @@ def open_origin(context: Context, work: InspectionWork) -> Origin:
         from workers.fetching.s3 import S3Prefix
 
         bucket = source["uri"].removeprefix("s3://").partition("/")[0]
-        return S3Prefix(source["uri"], _credential(context, work, bucket), allow_private=settings.allow_private_sources)
+        return S3Prefix(source["uri"], _credential(context, work, bucket), reach=settings.source_reach, check=check)
     from workers.fetching.huggingface import HubRepository
 
     credential = _credential(context, work, source["repo_id"].partition("/")[0])
     token = credential.secrets["token"] if credential else None
     repo_type: Literal["model", "dataset"] = "model" if work.kind == "inspect_model" else "dataset"
-    return HubRepository(settings.huggingface_endpoint, repo_type, source["repo_id"], source["revision"], token)
+    return HubRepository(settings.huggingface_endpoint, repo_type, source["repo_id"], source["revision"], token, check=check)
 
 
 def _credential(context: Context, work: InspectionWork, scope: str) -> OpenCredential | None:
@@ -120,9 +135,10 @@ def _list(context: Context, lease: Lease, work: InspectionWork, origin: Origin) 
     chosen, remarks = choose_files(work.kind, listing.files, context.settings.max_source_bytes)
     plan = _Plan(chosen, listing.pinned, remarks)
     with context.sessions.begin() as session:
-        most, total = context.settings.max_stored_bytes, sum(file.bytes for file in chosen)
-        if most is not None and (used := stored_bytes(session, work.tenant_id)) + total > most:
-            raise SourceRefused("too_large", f"{used:,} of your {most:,} bytes are used, so {total:,} more do not fit; delete what is old")
+        try:
+            reserve_bytes(session, context.settings, lease, work.tenant_id, sum(file.bytes for file in chosen))
+        except QuotaExceeded as refusal:
+            raise SourceRefused("too_large", refusal.detail) from refusal
         save_checkpoint(session, lease, plan.dump())
     return plan
 
@@ -131,11 +147,11 @@ class _Fetching:
     """One attempt. Batches of files are fetched in parallel, then stored, then named in the checkpoint together."""
 
     def __init__(
-        self, context: Context, lease: Lease, heartbeat: Heartbeat, work: InspectionWork, origin: Origin, plan: _Plan, folder: Path
+        self, context: Context, lease: Lease, check: Check, work: InspectionWork, origin: Origin, plan: _Plan, folder: Path
     ) -> None:
         self._context = context
         self._lease = lease
-        self._heartbeat = heartbeat
+        self._check = check
         self._work = work
         self._origin = origin
         self._plan = plan
@@ -197,7 +213,8 @@ class _Fetching:
         begun = time.monotonic()
         self._plan.files += self._unsaved
         with self._context.sessions.begin() as session:
-            keep_files(session, self._lease, self._work.subject_id, self._unsaved, self._plan.dump())
+            left = self._total - sum(file["bytes"] for file in self._plan.files)
+            keep_files(session, self._lease, self._work.subject_id, self._unsaved, self._plan.dump(), bytes_left=left)
         self._unsaved = []
         ended = time.monotonic()
         self._save_due = ended + PAUSE_FACTOR * (ended - begun)
@@ -209,8 +226,7 @@ class _Fetching:
             Cancelled: the step must stop.
             LeaseLost: it is another worker's.
         """
-        if (stop := self._heartbeat.stop) is not None:
-            raise Cancelled(f"the step must stop: {stop.name.lower().replace('_', ' ')}")
+        self._check()
         with self._counting:
             self._done += count
             now = time.monotonic()

@@ -7,11 +7,13 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import httpcore2
 import httpx2
-from huggingface_hub import HfApi, hf_hub_download, set_client_factory
+from huggingface_hub import HfApi, constants, hf_hub_download, set_client_factory
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -27,23 +29,42 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from workers.cache import CorruptObject, digest_of
 from workers.fetching.origin import Advance, Listing, RemoteFile, SourceRefused
+from workers.guarded_http import Check, GuardedBackend
 
 LIBRARY = "lustral"
+SILENCE_SECONDS = 60.0
 
 
-def _client() -> httpx2.Client:
+# What hf_xet downloads, nobody can stop, and nobody minds how slowly it arrives.
+constants.HF_HUB_DISABLE_XET = True
+
+
+def _client(check: Check) -> httpx2.Client:
     # Without the library's check of HF_HUB_OFFLINE, by which our images keep everything that loads models away from the network:
     # fetching what a tenant named is the one reason to go there.
-    return httpx2.Client(follow_redirects=True, timeout=httpx2.Timeout(60.0, connect=10.0))
-
-
-set_client_factory(_client)
+    client = httpx2.Client(follow_redirects=True, timeout=SILENCE_SECONDS)
+    # Set into the pools that the library made: it finds the proxies that the operator's environment names.
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
+        if isinstance(transport, httpx2.HTTPTransport):
+            transport._pool._network_backend = GuardedBackend(httpcore2, reach="private", check=check)  # type: ignore[assignment]  # noqa: SLF001
+    return client
 
 
 class HubRepository:
-    """The hub is the operator's choice, so it may redirect to where it keeps its files."""
+    """The hub is the operator's choice, so it may redirect to where it keeps its files. One at a time in a process: the library
+    has one client for all."""
 
-    def __init__(self, endpoint: str, repo_type: Literal["model", "dataset"], repo_id: str, revision: str, token: str | None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        repo_type: Literal["model", "dataset"],
+        repo_id: str,
+        revision: str,
+        token: str | None,
+        *,
+        check: Check = lambda: None,
+    ) -> None:
+        set_client_factory(partial(_client, check))
         self._endpoint = endpoint
         self._repo_type = repo_type
         self._repo_id = repo_id
@@ -65,6 +86,15 @@ class HubRepository:
 
     def fetch(self, file: RemoteFile, target: Path, advance: Advance) -> str | None:
         folder = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
+        arrived = 0
+
+        def count(received: int) -> None:
+            nonlocal arrived
+            arrived += received
+            if arrived > file.bytes:  # the library reads for as long as something comes
+                raise CorruptObject(f"{file.path} has more than the {file.bytes:,} bytes that the hub lists it with")
+            advance(received)
+
         try:
             with self._refusals():
                 fetched = hf_hub_download(
@@ -77,7 +107,7 @@ class HubRepository:
                     library_name=LIBRARY,
                     local_dir=folder,
                     cache_dir=folder / ".cache",  # not the operator's own, which others may not read
-                    tqdm_class=_bar(advance),
+                    tqdm_class=_bar(count),
                 )
             _verify(Path(fetched), file)
             Path(fetched).replace(target)

@@ -16,14 +16,17 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError, create_parser
 
 from app.credentials.service import OpenCredential
+from app.settings import Reach
 from app.webhooks.addresses import AddressRefused
-from workers.fetching.guarded_http import GuardedTransport
 from workers.fetching.origin import Advance, Listing, RemoteFile, SourceRefused
+from workers.guarded_http import Check, GuardedTransport
 
 CHUNK = 1024 * 1024
 MOST_OBJECTS = 1_000_000
 LONGEST_ANSWER = 8 * 1024 * 1024
 LINK_SECONDS = 3600
+SILENCE_SECONDS = 60.0
+LONGEST_PAUSE = 2.0
 _WRONG_REGION = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"}
 _CHANGED = "was changed or deleted while it was being read; register the source again once nothing writes to it"
 
@@ -35,7 +38,7 @@ class _MayPass(Exception):
 class S3Prefix:
     """boto3 signs the requests and reads the answers; they travel by a transport that checks where they go."""
 
-    def __init__(self, uri: str, credential: OpenCredential | None, *, allow_private: bool) -> None:
+    def __init__(self, uri: str, credential: OpenCredential | None, *, reach: Reach, check: Check = lambda: None) -> None:
         self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self._prefix = prefix.rstrip("/")
         self._uri = uri
@@ -52,9 +55,8 @@ class S3Prefix:
             aws_session_token=secrets.get("session_token"),
             config=Config(signature_version=signature, s3={"addressing_style": "path"}),
         )
-        timeout = httpx.Timeout(60.0, connect=10.0)
-        transport = GuardedTransport(allow_private=allow_private)
-        self._http = httpx.Client(transport=transport, timeout=timeout, headers={"Accept-Encoding": "identity"})
+        transport = GuardedTransport(reach=reach, check=check)
+        self._http = httpx.Client(transport=transport, timeout=SILENCE_SECONDS, headers={"Accept-Encoding": "identity"})
 
     def list_files(self) -> Listing:
         files: list[RemoteFile] = []
@@ -75,12 +77,12 @@ class S3Prefix:
     def fetch(self, file: RemoteFile, target: Path, advance: Advance) -> str | None:
         version = None
         with target.open("wb") as out:
-            for attempt in stamina.retry_context(on=(httpx.TransportError, _MayPass), attempts=5, timeout=None):
+            for attempt in stamina.retry_context(on=(httpx.TransportError, _MayPass), attempts=5, timeout=None, wait_max=LONGEST_PAUSE):
                 with attempt:
                     version = self._read_on(file, out, advance)
         return version
 
-    @stamina.retry(on=(httpx.TransportError, _MayPass), attempts=4)
+    @stamina.retry(on=(httpx.TransportError, _MayPass), attempts=4, wait_max=LONGEST_PAUSE)
     def _list_page(self, parameters: dict[str, Any]) -> dict[str, Any]:
         with self._get("list_objects_v2", parameters, {}) as response:
             return self._parsed("ListObjectsV2", response, self._read_whole(response))

@@ -90,9 +90,11 @@ class TestSet:
         assert SECRET not in str(problem)
 
     def test_lets_nobody_reach_private_addresses_of_a_shared_server(self, server: Server, tenant: Tenant) -> None:
-        for url in ("https://127.0.0.1:8333", "https://10.0.0.1", "https://[::1]", "https://2130706433", "https://minio.internal"):
+        for url in ("https://10.0.0.1", "https://minio.internal", "https://169.254.169.254"):
+            expect_problem(tenant.post("/v1/credentials", json=s3(endpoint_url=url)), 422, "/endpoint_url")
+        for url in ("https://127.0.0.1:8333", "https://[::1]", "https://2130706433"):
             answer = tenant.post("/v1/credentials", json=s3(endpoint_url=url))
-            if server.runtime.settings.allow_private_sources:
+            if server.runtime.settings.source_reach == "loopback":
                 expect(answer, 201)
             else:
                 expect_problem(answer, 422, "/endpoint_url")

@@ -153,6 +153,25 @@ class TestList:
         assert ([job["id"] for job in second["data"]], second["has_more"]) == (created[:1], False)
 
 
+class TestSteps:
+    def test_are_shown_in_the_order_in_which_they_run_with_every_attempt(self, tenant: Tenant, world: World) -> None:
+        job_id = create(tenant, world, params={"shards": 2})
+        lease = world.claim_next(job_id)
+        world.fail(lease, detail="no room left")
+        page = expect(tenant.get(f"/v1/jobs/{job_id}/steps?limit=2"), 200)
+        assert [(step["kind"], step["shard"], step["shards"]) for step in page["data"]] == [("scan", 0, 2), ("scan", 1, 2)]
+        failed, waiting = page["data"]
+        [attempt] = failed["attempts"]
+        assert (attempt["number"], attempt["outcome"], attempt["error"]["detail"]) == (1, "failed", "no room left")
+        assert attempt["worker"]
+        assert attempt["started_at"] <= attempt["ended_at"] <= failed["next_attempt_at"]
+        assert (waiting["status"], waiting["attempts"]) == ("ready", [])
+        rest = expect(tenant.get(f"/v1/jobs/{job_id}/steps?after={page['last_id']}"), 200)
+        assert ([step["kind"] for step in rest["data"]], rest["has_more"]) == (["verdict", "publish"], False)
+        world.claimed(waiting["id"])
+        assert expect(tenant.get(f"/v1/jobs/{job_id}/steps"), 200)["data"][1]["attempts"][0]["outcome"] == "running"
+
+
 class TestCancel:
     def test_is_idempotent(self, tenant: Tenant, world: World) -> None:
         job_id = create(tenant, world)

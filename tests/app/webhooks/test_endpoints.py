@@ -56,24 +56,17 @@ class TestCreateWebhook:
     def test_refuses_what_is_no_address(self, tenant: Tenant, url: str) -> None:
         expect_problem(tenant.post("/v1/webhooks", json={"url": url}), 422, "/url")
 
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "http://example.com",
-            "https://127.0.0.1",
-            "https://10.1.2.3",
-            "https://[::1]",
-            "https://localhost",
-            "https://2130706433",
-            "https://[::ffff:10.0.0.1]",
-        ],
-    )
+    @pytest.mark.parametrize("url", ["https://127.0.0.1", "http://localhost:8000", "https://[::1]", "https://2130706433"])
     def test_lets_only_the_embedded_profile_call_its_own_machine(self, tenant: Tenant, url: str) -> None:
         answer = tenant.post("/v1/webhooks", json={"url": url})
-        if tenant.server.runtime.settings.allow_private_webhooks:
+        if tenant.server.runtime.settings.webhook_reach == "loopback":
             expect(answer, 201)
         else:
             expect_problem(answer, 422, "/url")
+
+    @pytest.mark.parametrize("url", ["http://example.com", "https://10.1.2.3", "https://[::ffff:10.0.0.1]", "https://host.internal"])
+    def test_lets_neither_profile_call_its_neighbours(self, tenant: Tenant, url: str) -> None:
+        expect_problem(tenant.post("/v1/webhooks", json={"url": url}), 422, "/url")
 
     def test_refuses_types_that_do_not_exist(self, tenant: Tenant) -> None:
         expect_problem(tenant.post("/v1/webhooks", json={"url": URL, "events": ["job.exploded"]}), 422, "/events/0")
@@ -93,7 +86,13 @@ class TestUpdateWebhook:
         path = f"/v1/webhooks/{create(tenant)['id']}"
         assert expect(tenant.patch(path, json={"enabled": False}), 200)["disabled_reason"] == "switched off by its owner"
         expect_problem(tenant.post(f"{path}/test"), 409)
-        assert expect(tenant.patch(path, json={"enabled": True}), 200)["disabled_reason"] is None
+        webhook_id = path.rpartition("/")[2]
+        with tenant.server.runtime.write.begin() as session:
+            row = session.get_one(WebhookRow, webhook_id)
+            row.failures, row.failing_since = 30, row.created_at
+        assert expect(tenant.get(path), 200)["failing_since"] is not None
+        enabled = expect(tenant.patch(path, json={"enabled": True}), 200)
+        assert (enabled["disabled_reason"], enabled["failing_since"]) == (None, None)
         expect(tenant.post(f"{path}/test"), 202)
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import threading
+from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app.datasets.tables import DatasetRow
+from app.errors import QuotaExceeded
+from app.jobs.tables import StepRow
 from app.models.schemas import ModelResource
 from app.models.tables import ModelRow
+from app.quotas.repository import used_bytes
+from app.quotas.service import admit_bytes
+from app.sources.repository import delete_inspections
 from tests.servers.hub import Hub, Repository
-from tests.workers.fetching.conftest import SetCredential
+from tests.workers.fetching.conftest import SetCredential, with_settings
 from tests.worlds.jobs import World
+from workers.cache import CorruptObject
 from workers.context import Context
+from workers.fetching.huggingface import HubRepository
 from workers.runner import run
 
 
@@ -74,6 +85,26 @@ class TestReady:
         assert [fetch(hub_context, world, repo_id).status for repo_id in ("lab/suspect", "lab/copy")] == ["ready", "ready"]
         assert hub.downloads["model.safetensors"] == 1
 
+    def test_counts_as_stored_from_the_moment_it_is_listed(
+        self, hub_context: Context, world: World, hub: Hub, model_files: dict[str, bytes]
+    ) -> None:
+        hub.repositories["models/lab/suspect"] = Repository(model_files)
+        hub.held = {"model.safetensors"}
+        worker = threading.Thread(target=fetch, args=[hub_context, world, "lab/suspect"])
+        worker.start()
+        assert hub.reached.wait(60)
+        with hub_context.reads() as session:
+            listed = used_bytes(session, world.tenant_id)
+        assert listed > len(model_files["model.safetensors"])
+        tight = hub_context.settings.model_copy(update={"max_stored_bytes": listed + 100})
+        with hub_context.sessions.begin() as session, pytest.raises(QuotaExceeded):
+            admit_bytes(session, tight, world.tenant_id, 101)
+        hub.released.set()
+        worker.join()
+        with hub_context.reads() as session:
+            assert session.scalars(select(StepRow.reserved_bytes)).one() is None
+            assert len(model_files["model.safetensors"]) < used_bytes(session, world.tenant_id) <= listed
+
     def test_a_private_one_opens_to_the_token_of_its_owner(
         self, hub_context: Context, world: World, hub: Hub, dataset_files: dict[str, bytes], set_credential: SetCredential
     ) -> None:
@@ -81,6 +112,35 @@ class TestReady:
         assert codes(fetch(hub_context, world, "lab/set", "dataset")) == ["no_such_repo"]
         set_credential("huggingface", {"token": "hf_lab"}, scope="lab")
         assert fetch(hub_context, world, "lab/set", "dataset").status == "ready"
+
+
+class TestStopping:
+    """A hub that keeps the connection open and sends nothing more keeps nobody's worker."""
+
+    def test_when_the_model_is_deleted(self, hub_context: Context, world: World, hub: Hub, model_files: dict[str, bytes]) -> None:
+        hub.repositories["models/lab/suspect"] = Repository(model_files)
+        hub.held = {"model.safetensors"}
+        subject_id = world.model(status="inspecting", source={"type": "huggingface", "repo_id": "lab/suspect", "revision": "main"})
+        worker = threading.Thread(target=run, args=[hub_context, world.inspect(subject_id)])
+        worker.start()
+        assert hub.reached.wait(60)
+        with world.sessions.begin() as session:
+            delete_inspections(session, subject_id)
+        worker.join(5)
+        assert not worker.is_alive()
+
+    def test_when_its_time_is_over(self, hub_context: Context, world: World, hub: Hub, model_files: dict[str, bytes]) -> None:
+        hub.repositories["models/lab/suspect"] = Repository(model_files)
+        hub.held = {"model.safetensors"}
+        row = fetch(with_settings(hub_context, max_fetch_seconds=1), world, "lab/suspect")
+        assert (row.status, codes(row)) == ("rejected", ["too_slow"])
+
+    def test_when_more_comes_than_was_listed(self, hub: Hub, tmp_path: Path) -> None:
+        hub.repositories["models/lab/suspect"] = Repository({"config.json": b"x" * 500})
+        origin = HubRepository(hub.endpoint, "model", "lab/suspect", "main", None)
+        [file] = origin.list_files().files
+        with pytest.raises(CorruptObject, match="more than the 100 bytes"):
+            origin.fetch(dataclasses.replace(file, bytes=100), tmp_path / "file", lambda _: None)
 
 
 class TestRejected:

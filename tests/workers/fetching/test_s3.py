@@ -27,10 +27,11 @@ from tests.servers.hub import Hub
 from tests.servers.seaweedfs import SeaweedFS
 from tests.workers.fetching.conftest import SetCredential, with_settings
 from tests.worlds.jobs import World
+from workers import guarded_http
 from workers.context import Context
-from workers.fetching.guarded_http import GuardedTransport
 from workers.fetching.origin import SourceRefused
 from workers.fetching.s3 import S3Prefix
+from workers.guarded_http import GuardedTransport
 from workers.runner import run
 
 
@@ -185,7 +186,7 @@ class TestConnections:
         content = os.urandom(6 * 1024 * 1024)
         put(seaweedfs, bucket, {"data.json": content})
         with cutting_proxy(seaweedfs.endpoint_url, after=3 * 1024 * 1024) as (endpoint_url, sent):
-            origin = S3Prefix(f"s3://{bucket}", OpenCredential(endpoint_url, seaweedfs.region, secrets_of(seaweedfs)), allow_private=True)
+            origin = S3Prefix(f"s3://{bucket}", OpenCredential(endpoint_url, seaweedfs.region, secrets_of(seaweedfs)), reach="loopback")
             [file] = origin.list_files().files
             counted: list[int] = []
             origin.fetch(file, tmp_path / "file", counted.append)
@@ -193,26 +194,36 @@ class TestConnections:
         assert sum(counted) == len(content)
         assert sum(sent) < len(content) + 2 * 1024 * 1024, "it did not begin again"
 
+    def test_that_drip_are_left_to_a_later_attempt(
+        self, context: Context, world: World, set_credential: SetCredential, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guarded_http, "PACE_SECONDS", 0.3)
+        with dripping_server() as endpoint_url:
+            set_credential("s3", {"access_key_id": "x", "secret_access_key": "x"}, endpoint_url=endpoint_url, scope="mine")
+            step_id = world.inspect(world.dataset(status="inspecting", source={"type": "s3", "uri": "s3://mine"}))
+            run(context, step_id)
+        step = world.step(step_id)
+        assert (step.status, (step.error or {})["detail"][:7]) == ("ready", "TooSlow")
+
     @pytest.mark.parametrize("status", ["200 OK", "403 Forbidden", "500 Internal Server Error"])
     def test_whose_answers_have_no_end_are_left(self, status: str) -> None:
         with endless_server(status) as endpoint_url:
             origin = S3Prefix(
-                "s3://mine", OpenCredential(endpoint_url, None, {"access_key_id": "x", "secret_access_key": "x"}), allow_private=True
+                "s3://mine", OpenCredential(endpoint_url, None, {"access_key_id": "x", "secret_access_key": "x"}), reach="loopback"
             )
             with pytest.raises(SourceRefused) as refused:
                 origin.list_files()
         assert refused.value.finding.code == "not_s3"
 
     def test_go_to_the_address_that_was_checked_under_the_name_that_was_given(self, hub: Hub) -> None:
-        with httpx.Client(transport=GuardedTransport(allow_private=True)) as client:
+        with httpx.Client(transport=GuardedTransport(reach="loopback")) as client:
             answer = client.get(f"{hub.endpoint.replace('127.0.0.1', 'localhost')}/nothing")
         assert answer.status_code == 404
-        assert answer.request.url.host == "127.0.0.1"
         assert answer.request.headers["Host"].startswith("localhost:")
 
     @pytest.mark.parametrize("url", ["https://127.0.0.1", "https://localhost", "https://[::ffff:10.0.0.1]", "http://example.com"])
     def test_to_private_addresses_are_not_made(self, url: str) -> None:
-        with httpx.Client(transport=GuardedTransport(allow_private=False)) as client, pytest.raises(AddressRefused):
+        with httpx.Client(transport=GuardedTransport(reach="public")) as client, pytest.raises(AddressRefused):
             client.get(url)
 
 
@@ -267,12 +278,34 @@ def endless_server(status: str) -> Iterator[str]:
         thread.join()
 
 
+@contextmanager
+def dripping_server() -> Iterator[str]:
+    """A store whose answers come a byte at a time."""
+
+    class Dripping(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n\r\n")
+            with suppress(OSError):
+                while not over.wait(0.02):
+                    self.request.sendall(b" ")
+
+    over = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
 class TestChanges:
     @pytest.fixture
     def origin(self, seaweedfs: SeaweedFS, bucket: str) -> S3Prefix:
         put(seaweedfs, bucket, {"data.json": b"before"})
         credential = OpenCredential(seaweedfs.endpoint_url, seaweedfs.region, secrets_of(seaweedfs))
-        return S3Prefix(f"s3://{bucket}", credential, allow_private=True)
+        return S3Prefix(f"s3://{bucket}", credential, reach="loopback")
 
     def test_after_the_listing_are_noticed(self, origin: S3Prefix, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
         [file] = origin.list_files().files

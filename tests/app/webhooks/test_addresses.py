@@ -1,0 +1,76 @@
+"""Which addresses a tenant may have us connect to."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import get_args
+
+import pytest
+
+from app.settings import Reach
+from app.webhooks.addresses import AddressRefused, check_reachable, parse_url
+
+PUBLIC = ["93.184.216.34", "2606:4700:4700::1111", "64:ff9b::5db8:d822"]
+OWN = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
+PRIVATE = [
+    *("10.1.2.3", "172.16.0.1", "192.168.1.1", "fd12:3456::1", "fec0::1"),
+    *("100.64.0.1", "100.127.255.254"),  # a carrier's customers
+    *("::ffff:10.0.0.1", "::ffff:100.64.0.1", "64:ff9b::a00:1", "2002:a00:1::", "2001:0:4136:e378:8000:63bf:f5ff:fffe"),
+    *("192.0.2.1", "198.18.0.1"),  # documentation, benchmarks
+]
+NEVER = [
+    *("169.254.169.254", "169.254.0.1", "fe80::1", "fe80::1%1"),
+    *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "fd00:ec2::254", "100.100.100.200"),
+    *("0.0.0.0", "0.1.2.3", "::", "::ffff:0.0.0.0", "64:ff9b::"),  # noqa: S104
+    *("224.0.0.1", "239.255.255.250", "ff02::1", "240.0.0.1", "255.255.255.255"),
+    *("64:ff9b:1::1", "64:ff9b:1::7f00:1", "64:ff9b:1:ffff::a9fe:a9fe"),
+    "::127.0.0.1",
+]
+
+
+def reaches(address: str) -> list[Reach]:
+    """How far one must be let to get there."""
+    found: list[Reach] = []
+    for reach in get_args(Reach):
+        try:
+            check_reachable(ipaddress.ip_address(address), reach=reach)
+        except AddressRefused:
+            continue
+        found.append(reach)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [(PUBLIC, ["public", "loopback", "private"]), (OWN, ["loopback", "private"]), (PRIVATE, ["private"]), (NEVER, [])],
+    ids=["public", "own", "private", "never"],
+)
+def test_an_address_is_reached_by_those_who_may(addresses: list[str], expected: list[Reach]) -> None:
+    assert {address: reaches(address) for address in addresses} == dict.fromkeys(addresses, expected)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://example.com", ["public", "loopback", "private"]),
+        ("http://example.com", ["private"]),
+        ("http://localhost:8000", ["loopback", "private"]),
+        ("http://127.0.0.1", ["loopback", "private"]),
+        ("https://service.localhost.", ["loopback", "private"]),
+        ("https://2130706433", ["loopback", "private"]),
+        ("https://0x7f.1", ["loopback", "private"]),
+        ("https://LOCALHOST", ["loopback", "private"]),
+        ("https://minio.internal", ["private"]),
+        ("http://10.0.0.1", ["private"]),
+        ("https://0251.0376.0251.0376", []),
+    ],
+)
+def test_a_url_is_refused_when_it_is_set_where_that_can_be_told(url: str, expected: list[Reach]) -> None:
+    found: list[Reach] = []
+    for reach in get_args(Reach):
+        try:
+            parse_url(url, reach=reach)
+        except AddressRefused:
+            continue
+        found.append(reach)
+    assert found == expected
