@@ -38,14 +38,6 @@ def deliver_webhook(id: str) -> None:
     deliver(context(), id)
 
 
-@app.task(name="sweep")
-def sweep(id: str) -> None:
-    from workers.context import context
-    from workers.sweeper import sweep_deleted
-
-    sweep_deleted(context(), id)
-
-
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     configure_logs(settings.log_level)

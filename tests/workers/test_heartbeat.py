@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.jobs.leases import renew_lease
 from tests.worlds.jobs import World
 from workers import heartbeat
 from workers.heartbeat import Heartbeat, Stop
@@ -14,13 +15,13 @@ from workers.heartbeat import Heartbeat, Stop
 
 def test_survives_whatever_goes_wrong(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = world.claim_next(world.job(shards=1))
-    renew, troubles, renewed = heartbeat.renew_lease, [KeyError("gone"), ValueError("odd")], threading.Event()
+    troubles, renewed = [KeyError("gone"), ValueError("odd")], threading.Event()
 
     def renew_at_last(*arguments: Any, **options: Any) -> bool:
         if troubles:
             raise troubles.pop()
         renewed.set()
-        return renew(*arguments, **options)
+        return renew_lease(*arguments, **options)
 
     monkeypatch.setattr(heartbeat, "renew_lease", renew_at_last)
     with Heartbeat(world.sessions, lease, lease_seconds=60, every=0.01) as beating:

@@ -23,6 +23,7 @@ from app.artifacts.tables import ArtifactRow
 from app.blobs.service import release
 from app.blobs.tables import BlobReferenceRow, BlobRow
 from app.datasets.tables import DatasetRow
+from app.jobs.leases import complete_step
 from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
 from app.provenance.bundle import verify_bundle
@@ -103,6 +104,22 @@ class TestInputs:
         run(context, world.steps(job_id, "verdict")[0].id, look)
         assert seen["files"] == ["scan 0", "scan 1"]
         assert seen["results"] == [{"kind": "scan", "shard": 0}, {"kind": "scan", "shard": 1}]
+
+    def test_are_only_those_that_a_step_reads_however_many_parts_there_are(self, context: Context, world: World) -> None:
+        job_id = world.job("purify", shards=3)
+        seen: dict[str, list[str]] = {}
+
+        def look(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            folders = [f"{earlier}-{part}" for earlier, parts in inputs.previous.items() for part in range(len(parts))]
+            seen[kind] = sorted(folders)
+            return {"result": {}, "artifacts": []}
+
+        run_to_end(context, world, job_id, look)
+        scans, purifies = [f"scan-{part}" for part in range(3)], [f"purify-{part}" for part in range(3)]
+        assert seen["verdict"] == scans
+        assert seen["purify"] == ["forget-0", "verdict-0"]
+        assert seen["merge"] == ["forget-0", *purifies, "verdict-0"]
+        assert seen["publish"] == ["forget-0", "merge-0", *purifies, *scans, "verdict-0"]
 
     def test_that_are_damaged_in_the_store_are_never_handed_to_a_step(self, context: Context, world: World, stored: Stored) -> None:
         file = stored("config.json", b"{}")
@@ -255,7 +272,7 @@ class TestOutage:
         assert world.step(step_id).status == "failed"
 
     def test_at_the_end_is_waited_for(self, context: Context, world: World, step_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        put_file, complete_step = context.store.put_file, runner.complete_step
+        put_file = context.store.put_file
         failures = [OSError(errno.ENOSPC, "No space left on device"), ConnectionResetError(), AWAY]
 
         def put(key: str, path: Path) -> None:
