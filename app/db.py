@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Engine, Integer, MetaData, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
@@ -53,10 +54,24 @@ class Base(DeclarativeBase):
     }
 
 
-def make_engine(url: str) -> Engine:
-    """An engine for `sqlite:///…` (WAL, foreign keys on, writers wait 30 s for one another) or `postgresql+psycopg://…`."""
+# A server that is gone without a word is found out within half a minute: while nothing is asked, by probes; after that, by what it
+# did not acknowledge.
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+
+
+def make_engine(url: str, *, connect_seconds: int = 5, statement_seconds: float | None = None, idle_seconds: float | None = None) -> Engine:
+    """An engine for `sqlite:///…` (WAL, foreign keys on, writers wait 30 s for one another) or `postgresql+psycopg://…`.
+
+    The limits are PostgreSQL's. connect_seconds: to connect (at least 2). statement_seconds: for one statement; None, as a migration
+    needs it: no limit. idle_seconds: in which a transaction asks for nothing; None: no limit.
+    """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        limits = {"statement_timeout": statement_seconds, "idle_in_transaction_session_timeout": idle_seconds}
+        given = make_url(url).query.get("options", "")
+        options = [given] if isinstance(given, str) else list(given)
+        options += [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items() if seconds is not None]
+        connect = {**_KEEPALIVE, "connect_timeout": connect_seconds, "options": " ".join(options)}
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=connect)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import structlog
+
 from app.blobs.service import sweep
 from app.idempotency.repository import forget_expired
 from app.runtime import Runtime
 from app.uploads.service import drop_expired
 
+log = structlog.get_logger()
+
 
 def keep_house(runtime: Runtime) -> None:
-    """One round, safe to run in several processes at once. Call it every few minutes."""
-    drop_expired(runtime)
+    """One round, safe to run in several processes at once. Call it every few minutes. No chore waits for one that fails."""
+    for chore in (drop_expired, _forget_answers, _sweep_blobs):
+        try:
+            chore(runtime)
+        except Exception:
+            log.exception("chore.failed", chore=chore.__name__)
+
+
+def _forget_answers(runtime: Runtime) -> None:
     with runtime.write.begin() as session:
         forget_expired(session, now=datetime.now(UTC))
+
+
+def _sweep_blobs(runtime: Runtime) -> None:
     sweep(runtime.write, runtime.store)

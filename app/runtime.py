@@ -32,7 +32,12 @@ class Runtime:
 
     @classmethod
     def open(cls, settings: Settings) -> Runtime:
-        engine = make_engine(settings.database_url)
+        engine = make_engine(
+            settings.database_url,
+            connect_seconds=settings.database_connect_seconds,
+            statement_seconds=settings.database_statement_seconds,
+            idle_seconds=settings.database_idle_seconds,
+        )
         return cls(
             settings=settings,
             engine=engine,

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
 
     lease_seconds: float = Field(60.0, gt=0, description="A step whose worker is silent for this long is given to another.")
     heartbeat_seconds: float = Field(3.0, gt=0, description="How often a worker renews its lease, and learns that its job was cancelled.")
+    database_connect_seconds: int = Field(5, ge=2, description="How long PostgreSQL may take to accept a connection.")
+    database_statement_seconds: float = Field(60.0, gt=0, description="PostgreSQL ends a statement that takes longer.")
+    database_idle_seconds: float = Field(
+        600.0, gt=0, description="PostgreSQL ends a transaction in which nothing is asked for so long, with its connection."
+    )
     work_dir: Path | None = Field(None, description="A worker's cache and scratch folder; null: the system's temporary folder.")
     cache_bytes: int = Field(100 * 1024 * MIB, gt=0, description="What a worker's cache may hold; the files used longest ago go first.")
     worker_threads: int | None = Field(None, ge=1, description="Torch threads of a worker; null: the cores this process may use.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from billiard.process import current_process
 from celery import signals
+from celery.exceptions import Reject
 
 from app.logs import configure_logs
 from app.settings import load_settings
@@ -24,6 +25,8 @@ def run_step(id: str) -> None:
     from workers.context import context
     from workers.runner import run
 
+    if shutdown.requested():
+        raise Reject("this worker is leaving", requeue=True)
     run(context(), id)
 
 
@@ -33,14 +36,6 @@ def deliver_webhook(id: str) -> None:
     from workers.deliveries import deliver
 
     deliver(context(), id)
-
-
-@app.task(name="sweep")
-def sweep(id: str) -> None:
-    from workers.context import context
-    from workers.sweeper import sweep_deleted
-
-    sweep_deleted(context(), id)
 
 
 @signals.setup_logging.connect

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +83,13 @@ def restore_checkpoint(store: ObjectStore, saved: dict[str, Any] | None, folder:
             return
 
 
-def delete_quietly(store: ObjectStore, keys: set[str]) -> None:
-    """Delete what nothing names any more. What cannot be deleted now is the sweeper's."""
+def delete_quietly(store: ObjectStore, keys: set[str]) -> int:
+    """Delete what nothing names any more. Returns how many objects could not be deleted now: they are the sweeper's."""
+    left = 0
     for key in keys:
-        with suppress(Exception):
+        try:
             store.delete(key)
+        except Exception as error:  # noqa: BLE001  (whatever the store raises)
+            left += 1
+            log.warning("object.not_deleted", key=key, error=f"{type(error).__name__}: {error}")
+    return left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -19,6 +20,9 @@ from app.runtime import Runtime
 from app.settings import Settings, load_settings
 from app.storage import ObjectStore
 from workers.cache import ContentCache
+
+# With less than this left, whatever failed has failed for want of room.
+LEAST_ROOM_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,20 @@ class Context:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A folder of this process, gone afterwards."""
+        """A folder of this process, gone afterwards.
+
+        Raises:
+            OSError: ENOSPC, in place of all that libraries make of a full disk.
+        """
         folder = self.work / "scratch" / f"{os.getpid()}-{name}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
             yield folder
+        except Exception as error:
+            if shutil.disk_usage(folder).free < LEAST_ROOM_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from app.storage import ObjectStore
 from workers.cache import ContentCache, ManifestFile, digest_of
+from workers.outages import ride_out
 
 PARALLEL = 8
 
@@ -24,12 +25,14 @@ def upload_folder(
     known: Iterable[ManifestFile] = (),
     cache: ContentCache | None = None,
     before_each: Callable[[], None] = lambda: None,
+    patience: float = 0.0,
 ) -> list[ManifestFile]:
     """Store every file of `folder` under `prefix` and return the manifest, sorted by path.
 
     known: files that are stored already; one with the same digest is named and not sent again.
     cache: remembers the files, for steps that run on this machine next.
     before_each: may raise to stop between two files.
+    patience: seconds to wait for a store that is away.
     """
     stored = {file["sha256"]: file["key"] for file in known}
 
@@ -40,7 +43,8 @@ def upload_folder(
         key = stored.get(sha256)
         if key is None:
             key = f"{prefix}/{name}"
-            store.put_file(key, path)
+            target = key
+            ride_out(lambda: store.put_file(target, path), check=before_each, patience=patience)
         if cache is not None:
             cache.keep(path, sha256)
         return ManifestFile(path=name, key=key, sha256=sha256, bytes=path.stat().st_size)

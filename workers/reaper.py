@@ -1,21 +1,29 @@
-"""Rounds over the database that find what fell silent: workers that died, bells that nobody heard."""
+"""Rounds over the database that find what fell silent: workers that died, bells that nobody heard.
+
+Each row is a transaction of its own, so that one which cannot be mended keeps nobody else from being helped.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import database_now
+from app.jobs import states
 from app.jobs.leases import expire_lease
-from app.jobs.states import announce
 from app.jobs.tables import StepRow
 from app.webhooks.emit import announce_delivery
 from app.webhooks.tables import DeliveryRow
+from workers.outages import is_outage
 
 log = structlog.get_logger()
 
 BATCH = 100
+# So many failures in a row are not the rows' fault.
+OUTAGE_AFTER = 3
 
 
 def reap(sessions: sessionmaker[Session]) -> int:
@@ -28,43 +36,56 @@ def reap(sessions: sessionmaker[Session]) -> int:
             .order_by(StepRow.lease_expires_at)
             .limit(BATCH)
         ).all()
-    taken = 0
-    for step_id in overdue:
-        # One transaction each: a job's row is locked for one step at a time.
-        with sessions.begin() as session:
-            if expire_lease(session, step_id):
-                taken += 1
-                log.warning("step.lease_expired", step_id=step_id)
-    return taken
+    return _each(sessions, overdue, expire_lease)
 
 
 def ring_for_ready_steps(sessions: sessionmaker[Session]) -> int:
     """Announce ready steps whose pause is over, and once more those that nobody claimed. Returns how many."""
     with sessions.begin() as session:
-        now = database_now(session)
-        waiting = session.scalars(
-            select(StepRow)
-            .where(StepRow.status == "ready", StepRow.ring_again_at <= now)
-            .order_by(StepRow.ring_again_at)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        ).all()
-        for step in waiting:
-            announce(session, step, now=now)
-        return len(waiting)
+        due = (StepRow.status == "ready", StepRow.ring_again_at <= database_now(session))
+        waiting = session.scalars(select(StepRow.id).where(*due).order_by(StepRow.ring_again_at).limit(BATCH)).all()
+
+    def ring_again(session: Session, step_id: str) -> bool:
+        step = session.scalars(select(StepRow).where(StepRow.id == step_id, *due).with_for_update(skip_locked=True)).one_or_none()
+        if step is not None:
+            states.announce(session, step, now=database_now(session))
+        return step is not None
+
+    return _each(sessions, waiting, ring_again)
 
 
 def ring_for_due_deliveries(sessions: sessionmaker[Session]) -> int:
     """Announce webhook deliveries whose next attempt is due. Returns how many."""
     with sessions.begin() as session:
-        now = database_now(session)
-        due = session.scalars(
-            select(DeliveryRow)
-            .where(DeliveryRow.status == "pending", DeliveryRow.ring_again_at <= now)
-            .order_by(DeliveryRow.ring_again_at)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        ).all()
-        for delivery in due:
-            announce_delivery(session, delivery, now=now)
-        return len(due)
+        due = (DeliveryRow.status == "pending", DeliveryRow.ring_again_at <= database_now(session))
+        waiting = session.scalars(select(DeliveryRow.id).where(*due).order_by(DeliveryRow.ring_again_at).limit(BATCH)).all()
+
+    def ring_again(session: Session, delivery_id: str) -> bool:
+        found = select(DeliveryRow).where(DeliveryRow.id == delivery_id, *due).with_for_update(skip_locked=True)
+        delivery = session.scalars(found).one_or_none()
+        if delivery is not None:
+            announce_delivery(session, delivery, now=database_now(session))
+        return delivery is not None
+
+    return _each(sessions, waiting, ring_again)
+
+
+def _each(sessions: sessionmaker[Session], ids: Sequence[str], mend: Callable[[Session, str], bool]) -> int:
+    """`mend` each row that needs it. Returns of how many it was true.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: the database is away; the rest waits for the next round.
+    """
+    mended = outages = 0
+    for id in ids:
+        try:
+            with sessions.begin() as session:
+                mended += mend(session, id)
+        except Exception as error:
+            outages = outages + 1 if is_outage(error) else 0
+            if outages == OUTAGE_AFTER:
+                raise
+            log.exception("reaper.row_left", row=id, round=mend.__name__)
+        else:
+            outages = 0
+    return mended

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
 import structlog
 from celery import Celery
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.housekeeping import keep_house
 from app.jobs.tables import OutboxRow
 from workers.context import Context
 from workers.deadlines import end_overdue_jobs
+from workers.outages import is_outage
 from workers.reaper import reap, ring_for_due_deliveries, ring_for_ready_steps
-from workers.sweeper import sweep
+from workers.sweeper import sweep, sweep_after_deletions
 
 log = structlog.get_logger()
 
 BATCH = 100
 LOOK_EVERY = 0.2
-REAP_EVERY = 1.0
-SWEEP_EVERY = 300.0
 STOP_SECONDS = 5.0
+# A batch holds its transaction open for no longer than this, and one time-out of the broker's socket.
+HOLD_SECONDS = 5.0
 
 
 def relay_batch(sessions: sessionmaker[Session], celery: Celery) -> int:
@@ -36,32 +38,67 @@ def relay_batch(sessions: sessionmaker[Session], celery: Celery) -> int:
     Raises:
         kombu.exceptions.OperationalError: the broker cannot be reached; the messages stay.
     """
+    until = time.monotonic() + HOLD_SECONDS
     with sessions.begin() as session:
-        rows = session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(BATCH).with_for_update(skip_locked=True)).all()
+        rows = session.scalars(
+            select(OutboxRow).where(_for_the_broker()).order_by(OutboxRow.id).limit(BATCH).with_for_update(skip_locked=True)
+        ).all()
+        done = []
         for row in rows:
             celery.send_task(row.topic, args=[row.payload["id"]], queue=row.payload["queue"])
-        session.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])).execution_options(synchronize_session=False))
-    return len(rows)
+            done.append(row.id)
+            if time.monotonic() > until:
+                break
+        session.execute(delete(OutboxRow).where(OutboxRow.id.in_(done)).execution_options(synchronize_session=False))
+    return len(done)
+
+
+def _for_the_broker() -> ColumnElement[bool]:
+    return OutboxRow.topic != "sweep"
 
 
 class Relay:
     """Looks at the outbox five times a second and makes its rounds, until `stop` is set. Whatever goes wrong is tried again next time."""
 
-    def __init__(self, context: Context, celery: Celery) -> None:
+    def __init__(self, context: Context, celery: Celery, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.stop = threading.Event()
         self._context = context
         self._celery = celery
+        self._clock = clock
+        self._reap_from = 0.0
 
     def run(self) -> None:
-        # Deleting from an object store takes its time, and no bell waits for it.
-        housekeeping = threading.Thread(target=self._repeat, args=[SWEEP_EVERY, self._keep_house], name="housekeeping", daemon=True)
-        rounds = threading.Thread(target=self._repeat, args=[REAP_EVERY, self._reap], name="rounds", daemon=True)
-        housekeeping.start()
-        rounds.start()
+        # A thread for each: none waits for another that fails, or that takes its time with an object store.
+        rounds: list[tuple[float, Callable[[], object]]] = [
+            (1.0, self.reap),
+            (1.0, self._ring_for_ready_steps),
+            (1.0, self._ring_for_due_deliveries),
+            (10.0, self._end_overdue_jobs),
+            (5.0, self._sweep_after_deletions),
+            (300.0, self._sweep_jobs),
+            (300.0, self._keep_house),
+        ]
+        threads = [threading.Thread(target=self._repeat, args=each, name=each[1].__name__, daemon=True) for each in rounds]
+        for thread in threads:
+            thread.start()
         self._repeat(LOOK_EVERY, self._empty_outbox)
-        rounds.join(STOP_SECONDS)
+        until = self._clock() + STOP_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, until - self._clock()))
 
-    def _repeat(self, every: float, work: Callable[[], None]) -> None:
+    def reap(self) -> int:
+        """Take steps from workers that fell silent; but not before those that could not reach the database have had time to say that
+        they are still there. Returns how many."""
+        if self._clock() < self._reap_from:
+            return 0
+        try:
+            return reap(self._context.sessions)
+        except Exception as error:
+            if is_outage(error):
+                self._reap_from = self._clock() + self._context.settings.lease_seconds
+            raise
+
+    def _repeat(self, every: float, work: Callable[[], object]) -> None:
         while not self.stop.is_set():
             pause = every
             try:
@@ -75,20 +112,28 @@ class Relay:
         while not self.stop.is_set() and self._anything_to_send() and relay_batch(self._context.sessions, self._celery) == BATCH:
             pass
 
-    def _reap(self) -> None:
-        reap(self._context.sessions)
-        ring_for_ready_steps(self._context.sessions)
-        ring_for_due_deliveries(self._context.sessions)
-        end_overdue_jobs(self._context.sessions)
+    def _ring_for_ready_steps(self) -> int:
+        return ring_for_ready_steps(self._context.sessions)
+
+    def _ring_for_due_deliveries(self) -> int:
+        return ring_for_due_deliveries(self._context.sessions)
+
+    def _end_overdue_jobs(self) -> int:
+        return end_overdue_jobs(self._context.sessions)
+
+    def _sweep_after_deletions(self) -> int:
+        return sweep_after_deletions(self._context)
+
+    def _sweep_jobs(self) -> int:
+        return sweep(self._context)
 
     def _keep_house(self) -> None:
-        sweep(self._context)
         keep_house(self._context.runtime)
 
     def _anything_to_send(self) -> bool:
         # Asked without a lock, so that an idle relay keeps no writer of SQLite waiting.
         with self._context.reads() as session:
-            return session.scalar(select(OutboxRow.id).limit(1)) is not None
+            return session.scalar(select(OutboxRow.id).where(_for_the_broker()).limit(1)) is not None
 
 
 def main() -> None:

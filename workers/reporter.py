@@ -38,6 +38,12 @@ class StepReporter:
         self._progress_due = 0.0
         self._metrics_due = 0.0
         self._begun: tuple[float, int] | None = None
+        self._saving = False
+
+    @property
+    def saving(self) -> bool:
+        """Whether a checkpoint is on its way to the store."""
+        return self._saving
 
     def progress(self, done: int, total: int, unit: str) -> None:
         self.check()
@@ -80,6 +86,7 @@ class StepReporter:
             raise Cancelled(f"the step must stop: {self._heartbeat.stop.name.lower().replace('_', ' ')}")
 
     def _save_checkpoint(self) -> None:
+        self._saving = True
         try:
             self._checkpoints.save(self._stop_unless_saving)
         except Cancelled:
@@ -88,6 +95,8 @@ class StepReporter:
             self._lost(error)
         except Exception as error:  # noqa: BLE001  (stores fail in many ways, and work goes on without a checkpoint)
             log.warning("checkpoint.not_saved", error=f"{type(error).__name__}: {error}")
+        finally:
+            self._saving = False
 
     def _write(self, write: Callable[[Session], None]) -> None:
         try:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import stamina
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
-from app.jobs.inspections import record_inspection
-from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step
+from app.jobs.inspections import Inspection, record_inspection
+from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step, postpone_step
 from app.jobs.states import problem
 from app.jobs.tables import StepRow
 from gpu_jobs import steps
 from gpu_jobs.config import StepKind
 from gpu_jobs.errors import InputError
-from gpu_jobs.reporting import Reporter
+from gpu_jobs.reporting import Cancelled, Reporter
 from gpu_jobs.steps import StepInputs
 from workers.checkpoints import Checkpoints, delete_quietly
 from workers.context import Context
+from workers.faults import describe_fault
 from workers.heartbeat import Heartbeat, Stop
 from workers.inspection import fetch_and_inspect
+from workers.interruption import Interrupted, Interruption
+from workers.outages import PATIENCE, is_outage, ride_out
 from workers.outputs import upload_folder
 from workers.publish import publish_job, sign_job
 from workers.reporter import StepReporter
@@ -48,18 +52,18 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
     with (
         structlog.contextvars.bound_contextvars(step_id=step_id, job_id=lease.job_id, attempt=lease.attempt),
         Heartbeat(context.sessions, lease, lease_seconds=settings.lease_seconds, every=settings.heartbeat_seconds) as heartbeat,
-        context.scratch(f"{step_id}-{lease.attempt}") as folder,
     ):
         log.info("step.claimed")
         try:
-            if lease.job_id is None:
-                _inspect(context, lease, heartbeat, folder)
-            else:
-                _run_step(context, lease, heartbeat, folder, run_step or steps.run_step)
+            with context.scratch(f"{step_id}-{lease.attempt}") as folder:
+                if lease.job_id is None:
+                    _inspect(context, lease, heartbeat, folder)
+                else:
+                    _run_step(context, lease, heartbeat, folder, run_step or steps.run_step)
             log.info("step.finished")
         except LeaseLost:
             log.warning("step.lease_lost")
-        except Exception as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
+        except (Exception, Interrupted) as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
             _end_early(context, lease, heartbeat, error)
 
 
@@ -70,10 +74,14 @@ def _inspect(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path)
         with context.sessions.begin() as session:
             drop_step(session, lease)
         return
-    found = fetch_and_inspect(context, lease, heartbeat, work, folder)
-    with context.sessions.begin() as session:
-        complete_step(session, lease, result={"accepted": found.accepted}, outputs={"files": found.facts.get("thumbnails", [])})
-        record_inspection(session, session.get_one(StepRow, lease.step_id), found)
+    with Interruption(heartbeat):
+        found = fetch_and_inspect(context, lease, heartbeat, work, folder)
+    _write(context, lambda session: _complete_inspection(session, lease, found))
+
+
+def _complete_inspection(session: Session, lease: Lease, found: Inspection) -> None:
+    complete_step(session, lease, result={"accepted": found.accepted}, outputs={"files": found.facts.get("thumbnails", [])})
+    record_inspection(session, session.get_one(StepRow, lease.step_id), found)
 
 
 def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path, run_step: RunStep) -> None:
@@ -81,44 +89,58 @@ def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path
         work = load_work(session, lease)
     checkpoints = Checkpoints(context, lease, folder / "checkpoint", f"{work.prefix}/checkpoints", work.checkpoint)
     reporter = StepReporter(context.sessions, lease, heartbeat, checkpoints, stage=work.kind, shard=work.shard)
-    inputs = stage_step(context, work, folder, check=reporter.check)
-    result = run_step(work.kind, inputs, reporter)
-    if work.kind == "publish":
-        sign_job(context.runtime.signing_key, work.job_id, result, inputs.outputs)
-    prefix = f"{work.prefix}/attempts/{lease.attempt}"
-    files = upload_folder(context.store, inputs.outputs, prefix, cache=context.cache, before_each=reporter.check)
-    # An hour's work is not thrown away because the database was away for a moment. If the first try did commit, the second finds
-    # the lease gone, which is harmless.
-    for attempt in stamina.retry_context(on=OperationalError, timeout=context.settings.lease_seconds):
-        with attempt, context.sessions.begin() as session:
-            if work.kind == "publish":
-                publish_job(session, lease, work, result, files)
-            else:
-                complete_step(session, lease, result=result, outputs={"files": files})
+    with Interruption(heartbeat, saving=lambda: reporter.saving):
+        inputs = stage_step(context, work, folder, check=reporter.check)
+        result = run_step(work.kind, inputs, reporter)
+        if work.kind == "publish":
+            sign_job(context.runtime.signing_key, work.job_id, result, inputs.outputs)
+        prefix = f"{work.prefix}/attempts/{lease.attempt}"
+        files = upload_folder(context.store, inputs.outputs, prefix, cache=context.cache, before_each=reporter.check, patience=PATIENCE)
+
+    def complete(session: Session) -> None:
+        if work.kind == "publish":
+            publish_job(session, lease, work, result, files)
+        else:
+            complete_step(session, lease, result=result, outputs={"files": files})
+
+    _write(context, complete)
     delete_quietly(context.store, checkpoints.keys)
 
 
-def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: Exception) -> None:
+def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: BaseException) -> None:
     """Write down why the attempt came to nothing. If even that fails, the lease runs out and the reaper does it."""
-    stop = heartbeat.stop
-    if stop is Stop.LEASE_LOST:
-        log.warning("step.lease_lost")
-        return
-    with suppress(LeaseLost), context.sessions.begin() as session:
-        if isinstance(error, InputError):
-            log.info("step.input_refused", detail=str(error))
-            fail_step(session, lease, problem("input-refused", "An input cannot be used", str(error)), final=True)
-        elif stop is Stop.SHUTDOWN:
-            log.info("step.handed_back")
-            hand_back_step(session, lease)
-        elif stop is Stop.CANCELLED:
-            log.info("step.cancelled")
-            drop_step(session, lease)
-        else:
-            log.error("step.failed", exc_info=error)
-            fail_step(session, lease, problem("step-error", "A step failed", _describe(error, context)), final=False)
+    end = _choose_end(lease, heartbeat.stop, error)
+    try:
+        with suppress(LeaseLost):
+            _write(context, end)
+    except Exception as trouble:  # noqa: BLE001  (whatever it is, it must not end the worker)
+        log.warning("step.end_not_written", error=f"{type(trouble).__name__}: {trouble}")
 
 
-def _describe(error: Exception, context: Context) -> str:
-    """The error for its owner to read: short, and without this machine's folders."""
-    return f"{type(error).__name__}: {error}".replace(f"{context.work}/", "")[:1000]
+def _choose_end(lease: Lease, stop: Stop | None, error: BaseException) -> Callable[[Session], None]:
+    if isinstance(error, InputError):
+        log.info("step.input_refused", detail=str(error))
+        return partial(fail_step, lease=lease, error=problem("input-refused", "An input cannot be used", str(error)), final=True)
+    if stop is Stop.CANCELLED:
+        log.info("step.cancelled")
+        return partial(drop_step, lease=lease)
+    if stop is not None or isinstance(error, (Cancelled, Interrupted)):
+        # Also where the lease seems lost: if nobody has taken the step yet, somebody may have it at once.
+        log.info("step.handed_back", reason=stop and stop.name.lower())
+        return partial(hand_back_step, lease=lease)
+    reference = f"err_{secrets.token_hex(6)}"
+    log.error("step.failed", reference=reference, exc_info=error)
+    fault = describe_fault(error, reference)
+    if is_outage(error):
+        return partial(postpone_step, lease=lease, error=fault)
+    return partial(fail_step, lease=lease, error=fault, final=False)
+
+
+def _write(context: Context, write: Callable[[Session], None]) -> None:
+    """One transaction, once the database is there for it. If the first try did commit, the second finds the lease gone: harmless."""
+
+    def attempt() -> None:
+        with context.sessions.begin() as session:
+            write(session)
+
+    ride_out(attempt)

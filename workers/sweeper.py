@@ -1,18 +1,22 @@
-"""Deletes stored bytes that nothing names any more: outputs of attempts that failed, checkpoints, and what deleted rows left behind."""
+"""Deletes stored bytes that nothing names any more: outputs of attempts that failed, checkpoints, and what deleted rows left behind.
+
+A sweep counts as done only when every object is gone; what could not be deleted is tried again in the next round.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.blobs.tables import BlobRow
 from app.datasets.tables import DatasetRow
-from app.db import database_now
+from app.db import chunked, database_now
 from app.jobs.states import FINAL
-from app.jobs.tables import JobRow, StepRow
+from app.jobs.tables import JobRow, OutboxRow, StepRow
 from app.models.tables import ModelRow
 from workers.checkpoints import delete_quietly
 from workers.context import Context
@@ -24,26 +28,66 @@ BATCH = 50
 GRACE = timedelta(minutes=15)
 
 
+class NotSwept(Exception):
+    """Some objects could not be deleted."""
+
+
 def sweep(context: Context) -> int:
     """Sweep jobs that have been over for a while, each once. Returns the number of objects deleted."""
-    with context.sessions() as session:
-        jobs = _unswept(session, database_now(session))
     deleted = 0
-    for job_id in jobs:
-        deleted += sweep_job(context, job_id)
+    for job_id in _unswept(context):
+        try:
+            deleted += sweep_job(context, job_id)
+        except Exception as error:  # noqa: BLE001  (whatever the store raises; the other jobs have theirs to be swept)
+            log.warning("job.not_swept", job_id=job_id, error=f"{type(error).__name__}: {error}")
     return deleted
 
 
 def sweep_job(context: Context, job_id: str) -> int:
-    """Delete everything under the job's prefix that neither a succeeded step nor a blob names. Returns the number of objects deleted."""
+    """Delete everything under the job's prefix that neither a succeeded step nor a blob names. Returns the number of objects deleted.
+
+    Raises:
+        NotSwept: not everything could be deleted; the job stays to be swept.
+    """
     deleted = _delete_unnamed(context, job_id, f"jobs/{job_id}/")
     with context.sessions.begin() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(swept_at=database_now(session)))
     return deleted
 
 
+def sweep_after_deletions(context: Context) -> int:
+    """Sweep up after deleted jobs, models and data sets: at once, and again when no late worker can have added anything.
+
+    Only then is the message that asks for it forgotten. Returns the number of objects deleted.
+    """
+    with context.reads() as session:
+        asked = session.execute(select(OutboxRow.id, OutboxRow.payload, OutboxRow.created_at).where(OutboxRow.topic == "sweep")).all()
+        over = database_now(session) - GRACE
+    deleted = 0
+    for number, payload, created_at in asked:
+        last = created_at <= over
+        if payload.get("swept") and not last:
+            continue
+        try:
+            deleted += sweep_deleted(context, payload["id"])
+        except Exception as error:  # noqa: BLE001  (whatever the store raises)
+            log.warning("deleted.not_swept", id=payload["id"], error=f"{type(error).__name__}: {error}")
+            continue
+        with context.sessions.begin() as session:
+            row = session.get(OutboxRow, number)
+            if row is not None and last:
+                session.delete(row)
+            elif row is not None:
+                row.payload = {**payload, "swept": True}
+    return deleted
+
+
 def sweep_deleted(context: Context, id: str) -> int:
-    """Delete what a job, model or data set that is gone has stored, except for what became part of something else."""
+    """Delete what a job, model or data set that is gone has stored, except for what became part of something else.
+
+    Raises:
+        NotSwept: not everything could be deleted.
+    """
     with context.sessions() as session:
         still_there = any(session.get(table, id) is not None for table in (JobRow, ModelRow, DatasetRow))
     if still_there:
@@ -52,23 +96,40 @@ def sweep_deleted(context: Context, id: str) -> int:
 
 
 def _delete_unnamed(context: Context, id: str, prefix: str) -> int:
+    stored = set(context.store.keys(prefix))
     with context.sessions() as session:
-        named = _named_keys(session, id, prefix)
-    orphans = {key for key in context.store.keys(prefix) if key not in named}
-    delete_quietly(context.store, orphans)
+        orphans = stored - _named_keys(session, id, stored)
+    left = delete_quietly(context.store, orphans)
     if orphans:
-        log.info("objects.swept", id=id, objects=len(orphans))
+        log.info("objects.swept", id=id, objects=len(orphans) - left)
+    if left:
+        raise NotSwept(f"{left} of {len(orphans)} objects under {prefix} could not be deleted")
     return len(orphans)
 
 
-def _unswept(session: Session, now: datetime) -> list[str]:
-    over = select(JobRow.id).where(JobRow.swept_at.is_(None), JobRow.status.in_(FINAL), JobRow.finished_at < now - GRACE)
-    return list(session.scalars(over.order_by(JobRow.finished_at).limit(BATCH)))
+def _unswept(context: Context) -> Iterator[str]:
+    """Oldest first. Those that stay unswept are passed by, so that they never keep the rest waiting."""
+    last: tuple[datetime, str] | None = None
+    while True:
+        with context.reads() as session:
+            before = database_now(session) - GRACE
+            over = select(JobRow.finished_at, JobRow.id).where(
+                JobRow.swept_at.is_(None), JobRow.status.in_(FINAL), JobRow.finished_at < before
+            )
+            if last is not None:
+                over = over.where(or_(JobRow.finished_at > last[0], and_(JobRow.finished_at == last[0], JobRow.id > last[1])))
+            found = session.execute(over.order_by(JobRow.finished_at, JobRow.id).limit(BATCH)).all()
+        for finished_at, job_id in found:
+            if finished_at is not None:
+                last = (finished_at, job_id)
+            yield job_id
+        if len(found) < BATCH:
+            return
 
 
-def _named_keys(session: Session, id: str, prefix: str) -> set[str]:
-    # Blobs are deleted by their own housekeeping, once nothing refers to them.
-    named = set(session.scalars(select(BlobRow.key).where(BlobRow.key.startswith(prefix, autoescape=True))))
+def _named_keys(session: Session, id: str, stored: set[str]) -> set[str]:
+    # Blobs are deleted by their own housekeeping, once nothing refers to them. Asked by key, which has an index.
+    named = {key for keys in chunked(sorted(stored)) for key in session.scalars(select(BlobRow.key).where(BlobRow.key.in_(keys)))}
     for outputs in session.scalars(select(StepRow.outputs).where(StepRow.subject_id == id, StepRow.status == "succeeded")):
         named |= {file["key"] for file in (outputs or {}).get("files", [])}
     return named

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.datasets.tables import DatasetRow
 from app.jobs.inspections import find_input
 from app.jobs.leases import Lease, LeaseLost
+from app.jobs.plan import SHARDED
 from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
 from gpu_jobs.config import JobParameters, StepKind, Target
@@ -97,7 +98,6 @@ def load_work(session: Session, lease: Lease) -> Work:
     if step is None or job is None:
         raise LeaseLost(lease.step_id)
     model, dataset = _input(session, job.model_id), _input(session, job.dataset_id)
-    finished = session.scalars(select(StepRow).where(StepRow.job_id == job.id, StepRow.position < step.position))
     return Work(
         step_id=step.id,
         job_id=job.id,
@@ -111,9 +111,7 @@ def load_work(session: Session, lease: Lease) -> Work:
         triggered=_files(_input(session, job.triggered_dataset_id)),
         clean=_files(_input(session, job.clean_dataset_id)),
         target=None if job.target is None else _TARGET.validate_python(job.target),
-        previous=[
-            FinishedStep(cast(StepKind, row.kind), row.shard, (row.outputs or {}).get("files", []), row.result or {}) for row in finished
-        ],
+        previous=_previous(session, step),
         checkpoint=step.checkpoint,
         about=_about(job, model, dataset),
     )
@@ -132,6 +130,22 @@ def load_inspection(session: Session, lease: Lease) -> InspectionWork | None:
     if subject is None:
         return None
     return InspectionWork(step.id, step.tenant_id, step.kind, subject.id, subject.source, subject.files, step.checkpoint)
+
+
+def _previous(session: Session, step: StepRow) -> list[FinishedStep]:
+    """The steps before this one, but for the shards of a stage that the next one has put together: only the report reads those again.
+
+    Were they read by every shard of a later stage, their number would count squared.
+    """
+    found = select(StepRow.kind, StepRow.shard, StepRow.outputs, StepRow.result).where(
+        StepRow.job_id == step.job_id, StepRow.position < step.position
+    )
+    if step.kind != "publish":
+        found = found.where(or_(StepRow.kind.not_in(SHARDED), StepRow.position == step.position - 1))
+    rows = session.execute(found)
+    return [
+        FinishedStep(cast(StepKind, kind), shard, (outputs or {}).get("files", []), result or {}) for kind, shard, outputs, result in rows
+    ]
 
 
 def _input(session: Session, id: str | None) -> ModelRow | DatasetRow | None:

@@ -63,7 +63,7 @@ def record_inspection(session: Session, step: StepRow, inspection: Inspection) -
     subject.inspection, subject.findings, subject.updated_at = inspection.facts, inspection.findings, now
     session.flush()
     _tell_webhooks(session, subject, now)
-    for job_id in states.waiting_jobs(session, subject.id):
+    for job_id in states.waiting_jobs(session, subject.tenant_id, subject.id):
         job = states.lock_job(session, job_id)
         if job is not None and job.status == "queued":
             begin_or_fail(session, job)

@@ -7,9 +7,9 @@ stops, and nothing it did counts.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Self
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
@@ -20,6 +20,14 @@ from app.jobs.tables import JobRow, StepRow
 
 RETRY_AFTER = timedelta(seconds=2)
 RETRY_AT_MOST = timedelta(minutes=5)
+
+# What a step waits for between two looks at whether an outage is over, and for how long an outage is not held against it.
+OUTAGE_RETRY_AT_MOST = timedelta(seconds=30)
+OUTAGE_PATIENCE = timedelta(minutes=30)
+# An attempt that lived this long was not part of the outage before it.
+OUTAGE_OVER = timedelta(minutes=10)
+# Yet no step goes on for ever: one that always ends by an "outage" has a fault of its own.
+OUTAGES_AT_MOST = 200
 
 
 class LeaseLost(Exception):
@@ -34,6 +42,42 @@ class Lease:
     job_id: str | None
     token: str
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Spared:
+    """Attempts that were no fault of the step; each raised its `max_attempts` by one. Kept in the step's `error`, under `spared`.
+
+    `outages` in all, `in_row` of them since `since` (RFC 3339); `losses` are workers that fell silent.
+    """
+
+    outages: int = 0
+    losses: int = 0
+    in_row: int = 0
+    since: str | None = None
+
+    @classmethod
+    def of(cls, step: StepRow) -> Self:
+        return cls(**(step.error or {}).get("spared", {}))
+
+    @property
+    def attempts(self) -> int:
+        return self.outages + self.losses
+
+    def attach(self, error: dict[str, Any]) -> dict[str, Any]:
+        return {**error, "spared": asdict(self)}
+
+    @staticmethod
+    def detach(error: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The error alone, as tenants see it."""
+        return None if error is None else {name: value for name, value in error.items() if name != "spared"}
+
+    def one_outage_more(self, step: StepRow, now: datetime) -> _Spared:
+        new = self.since is None or step.started_at is None or now - step.started_at > OUTAGE_OVER
+        return replace(self, outages=self.outages + 1, in_row=1 if new else self.in_row + 1, since=now.isoformat() if new else self.since)
+
+    def has_lasted(self, now: datetime) -> timedelta:
+        return now - datetime.fromisoformat(self.since) if self.since else timedelta()
 
 
 def claim_step(session: Session, step_id: str, *, worker: str, lease_seconds: float) -> Lease | None:
@@ -143,21 +187,37 @@ def fail_step(session: Session, lease: Lease, error: dict[str, Any], *, final: b
         LeaseLost: it is no longer ours.
     """
     job = _lock(session, lease)
-    now = database_now(session)
     step = _held(session, lease)
-    if job is not None and job.status == "cancelling":
-        _release(session, lease, status="cancelled", error=error)
-        states.settle_cancelling(session, job, now=now)
+    if _end_cancelled(session, lease, job, error):
         return
-    if not final and step.attempt < step.max_attempts:
-        pause = min(RETRY_AFTER * 2 ** (step.attempt - 1), RETRY_AT_MOST)
-        step = _release(session, lease, status="ready", error=error, not_before=now + pause)
-        states.announce(session, step, now=now)
-        if job is not None:
-            _record_retry(session, job, step, error["detail"])
+    if final:
+        step = _release(session, lease, status="failed", error=error)
+        end_for_good(session, job, step, error)
         return
-    step = _release(session, lease, status="failed", error=error)
-    end_for_good(session, job, step, error if final else used_up(step, error["detail"]))
+    spared = replace(_Spared.of(step), in_row=0, since=None)
+    _use_up(session, lease, job, step, spared.attach(error), after=_pause(step.attempt - spared.attempts, RETRY_AT_MOST))
+
+
+def postpone_step(session: Session, lease: Lease, error: dict[str, Any]) -> None:
+    """Something that is no part of the step was away: a database, a store, room on a disk. It is tried again after a pause.
+
+    For `OUTAGE_PATIENCE` none of these attempts is held against the step. From then on, each is a failure like any other.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    job = _lock(session, lease)
+    step = _held(session, lease)
+    if _end_cancelled(session, lease, job, error):
+        return
+    now = database_now(session)
+    spared = _Spared.of(step).one_outage_more(step, now)
+    pause = _pause(spared.in_row, OUTAGE_RETRY_AT_MOST)
+    if spared.outages > OUTAGES_AT_MOST or spared.has_lasted(now) > OUTAGE_PATIENCE:
+        not_spared = replace(spared, outages=spared.outages - 1)
+        _use_up(session, lease, job, step, not_spared.attach(error), after=pause)
+    else:
+        _retry(session, lease, job, spared.attach(error), after=pause, max_attempts=step.max_attempts + 1)
 
 
 def hand_back_step(session: Session, lease: Lease) -> None:
@@ -203,13 +263,13 @@ def expire_lease(session: Session, step_id: str) -> bool:
     if job is not None and job.status == "cancelling":
         drop_step(session, lease)
         return True
-    detail = f"The worker {step.worker} fell silent: it was killed, or lost its connection to the database."
+    detail = "The worker fell silent: it was killed, or lost its connection to the database."
     error = states.problem(attempts.WORKER_LOST, "The worker fell silent", detail)
-    if step.attempt < step.max_attempts:
-        step = _release(session, lease, status="ready", error=error)
-        states.announce(session, step, now=now)
-        if job is not None:
-            _record_retry(session, job, step, detail)
+    spared = _Spared.of(step)
+    # Whoever kills its workers must not go on for ever, so silence has as many attempts as failure has, but its own.
+    if spared.losses + 1 < step.max_attempts - spared.attempts:
+        spared = replace(spared, losses=spared.losses + 1)
+        _retry(session, lease, job, spared.attach(error), after=timedelta(), max_attempts=step.max_attempts + 1)
     else:
         step = _release(session, lease, status="failed", error=error)
         end_for_good(session, job, step, used_up(step, detail))
@@ -232,9 +292,45 @@ def end_for_good(session: Session, job: JobRow | None, step: StepRow, error: dic
         inspections.give_up(session, step, error)
 
 
-def _record_retry(session: Session, job: JobRow, step: StepRow, detail: str) -> None:
-    data = {"stage": step.kind, "shard": step.shard, "attempt": step.attempt, "max_attempts": step.max_attempts, "detail": detail}
-    events.record(session, job, "job.retrying", data, now=database_now(session))
+def _end_cancelled(session: Session, lease: Lease, job: JobRow | None, error: dict[str, Any]) -> bool:
+    """Of a job that is being cancelled, no step is tried again."""
+    if job is None or job.status != "cancelling":
+        return False
+    _release(session, lease, status="cancelled", error=error)
+    states.settle_cancelling(session, job, now=database_now(session))
+    return True
+
+
+def _use_up(session: Session, lease: Lease, job: JobRow | None, step: StepRow, error: dict[str, Any], *, after: timedelta) -> None:
+    """The attempt counts: another one after the pause, or the end if it was the last."""
+    if step.attempt < step.max_attempts:
+        _retry(session, lease, job, error, after=after)
+        return
+    step = _release(session, lease, status="failed", error=error)
+    end_for_good(session, job, step, used_up(step, error["detail"]))
+
+
+def _retry(session: Session, lease: Lease, job: JobRow | None, error: dict[str, Any], *, after: timedelta, **values: Any) -> None:
+    """Let go of the step for somebody to take it once the pause is over, and tell the job's events why."""
+    now = database_now(session)
+    step = _release(session, lease, status="ready", error=error, not_before=now + after, **values)
+    states.announce(session, step, now=now)
+    if job is None:
+        return
+    data = {
+        "stage": step.kind,
+        "shard": step.shard,
+        "attempt": step.attempt,
+        "max_attempts": step.max_attempts,
+        "detail": error["detail"],
+    }
+    events.record(session, job, "job.retrying", data, now=now)
+
+
+def _pause(failures: int, at_most: timedelta) -> timedelta:
+    """Twice as long after each failure in a row (from 1)."""
+    doublings = min(max(failures - 1, 0), 10)
+    return min(RETRY_AFTER * (1 << doublings), at_most)
 
 
 def _lock(session: Session, lease: Lease) -> JobRow | None:
@@ -276,7 +372,7 @@ def _release(session: Session, lease: Lease, **values: Any) -> StepRow:
     if values["status"] != "ready":
         values["finished_at"] = now
     _guarded_update(session, lease, lease_token=None, lease_expires_at=None, **values)
-    attempts.end_attempt(session, lease.step_id, lease.attempt, status=values["status"], error=values.get("error"), now=now)
+    attempts.end_attempt(session, lease.step_id, lease.attempt, status=values["status"], error=_Spared.detach(values.get("error")), now=now)
     step = session.get(StepRow, lease.step_id, populate_existing=True)
     if step is None:
         raise LeaseLost(lease.step_id)

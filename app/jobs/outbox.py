@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from app.jobs.plan import Queue
 from app.jobs.tables import OutboxRow
 
-# run_step: a step; deliver_webhook: a delivery; sweep: a job, model or data set that was deleted and whose stored bytes may go.
+# run_step: a step; deliver_webhook: a delivery; sweep: a job, model or data set that was deleted and whose stored bytes may go. Of
+# the last the message is all that is left, so it goes to no broker: the relay keeps it until that is done.
 Topic = Literal["run_step", "deliver_webhook", "sweep"]
 
 

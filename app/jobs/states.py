@@ -129,11 +129,11 @@ def announce(session: Session, step: StepRow, *, now: datetime) -> None:
     step.rings = min(step.rings + 1, 10)
 
 
-def waiting_jobs(session: Session, input_id: str) -> list[str]:
-    """Jobs that have not begun and read this model or data set."""
+def waiting_jobs(session: Session, tenant_id: str, input_id: str) -> list[str]:
+    """The tenant's jobs that have not begun and read this model or data set."""
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
-    return list(session.scalars(select(JobRow.id).where(JobRow.status == "queued", reads | evaluates)))
+    return list(session.scalars(select(JobRow.id).where(JobRow.tenant_id == tenant_id, JobRow.status == "queued", reads | evaluates)))
 
 
 def _new_step(job: JobRow, planned: PlannedStep, *, max_attempts: int) -> StepRow:

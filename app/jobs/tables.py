@@ -144,7 +144,7 @@ class EventRow(Base):
 class OutboxRow(Base):
     """A message that was decided together with a state change and is still to be handed to the broker.
 
-    `topic` is the name of the Celery task, `payload` its arguments: `{"queue": …, "id": …}`.
+    `topic` is the name of the Celery task, `payload` its arguments: `{"queue": …, "id": …}`. Of the topic `sweep` see `workers.sweeper`.
     """
 
     __tablename__ = "outbox"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
+from app.db import database_now
+from app.jobs.outbox import ring
 from tests.servers.ports import free_ports
 from tests.worlds.jobs import World, make_world
+from workers import broker, relay
 from workers.broker import make_celery
 from workers.relay import relay_batch
 
@@ -60,6 +64,30 @@ class TestRelay:
         expected = [step.id for job_id in jobs for step in world.steps(job_id, "scan")]
         assert sorted(ids_in(broker_url, "gpu")) == sorted(expected)
         assert world.bells() == []
+
+    @pytest.mark.timeout(60)
+    def test_gives_a_broker_up_that_takes_a_connection_and_says_nothing(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(broker, "ANSWER_SECONDS", 0.2)
+        world.job(shards=1)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            celery = make_celery(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", 60)
+            with pytest.raises(OperationalError):
+                relay_batch(world.sessions, celery)
+        assert len(world.bells()) == 1
+
+    def test_lets_go_of_its_transaction_when_the_broker_is_slow(
+        self, world: World, broker_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(relay, "HOLD_SECONDS", 0.0)
+        world.job(shards=3)
+        assert relay_batch(world.sessions, make_celery(broker_url, 60)) == 1
+        assert len(world.bells()) == 2
+
+    def test_keeps_what_asks_for_a_sweep_to_itself(self, world: World, broker_url: str) -> None:
+        with world.sessions.begin() as session:
+            ring(session, "sweep", "io", "job_gone", now=database_now(session))
+        assert relay_batch(world.sessions, make_celery(broker_url, 60)) == 0
+        assert world.bells("sweep") == ["job_gone"]
 
     def test_keeps_messages_while_the_broker_is_away(self, world: World) -> None:
         world.job(shards=1)

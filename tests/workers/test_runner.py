@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import re
+import shutil
 import threading
 import zipfile
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from app.artifacts.tables import ArtifactRow
 from app.blobs.service import release
 from app.blobs.tables import BlobReferenceRow, BlobRow
 from app.datasets.tables import DatasetRow
-from app.jobs.tables import JobRow
+from app.jobs.leases import complete_step
+from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
 from app.provenance.bundle import verify_bundle
 from gpu_jobs.config import StepKind
@@ -25,7 +33,7 @@ from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
 from tests.workers.conftest import Stored
 from tests.worlds.jobs import World
-from workers import shutdown
+from workers import heartbeat, interruption, runner, shutdown
 from workers.context import Context
 from workers.reaper import reap
 from workers.runner import run
@@ -97,6 +105,22 @@ class TestInputs:
         assert seen["files"] == ["scan 0", "scan 1"]
         assert seen["results"] == [{"kind": "scan", "shard": 0}, {"kind": "scan", "shard": 1}]
 
+    def test_are_only_those_that_a_step_reads_however_many_parts_there_are(self, context: Context, world: World) -> None:
+        job_id = world.job("purify", shards=3)
+        seen: dict[str, list[str]] = {}
+
+        def look(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            folders = [f"{earlier}-{part}" for earlier, parts in inputs.previous.items() for part in range(len(parts))]
+            seen[kind] = sorted(folders)
+            return {"result": {}, "artifacts": []}
+
+        run_to_end(context, world, job_id, look)
+        scans, purifies = [f"scan-{part}" for part in range(3)], [f"purify-{part}" for part in range(3)]
+        assert seen["verdict"] == scans
+        assert seen["purify"] == ["forget-0", "verdict-0"]
+        assert seen["merge"] == ["forget-0", *purifies, "verdict-0"]
+        assert seen["publish"] == ["forget-0", "merge-0", *purifies, *scans, "verdict-0"]
+
     def test_that_are_damaged_in_the_store_are_never_handed_to_a_step(self, context: Context, world: World, stored: Stored) -> None:
         file = stored("config.json", b"{}")
         context.store.put_bytes(file["key"], b"{ }")
@@ -104,7 +128,7 @@ class TestInputs:
         run(context, world.steps(job_id, "scan")[0].id, write_something)
         error = world.get(job_id).error
         assert error is not None
-        assert "CorruptObject" in error["detail"]
+        assert "changed in it" in error["detail"]
 
 
 class TestSuccess:
@@ -166,17 +190,32 @@ class TestFailure:
         step_id = world.steps(job_id, "scan")[0].id
 
         def explode(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            raise RuntimeError(f"cannot read {inputs.outputs}")
+            raise RuntimeError(f"cannot read {inputs.outputs}: [SQL: SELECT sealed]")
 
-        run(context, step_id, explode)
-        assert world.step(step_id).status == "ready"
-        world.pass_time(not_before=timedelta(hours=1))
-        run(context, step_id, explode)
+        with capture_logs() as logged:
+            run(context, step_id, explode)
+            assert world.step(step_id).status == "ready"
+            world.pass_time(not_before=timedelta(hours=1))
+            run(context, step_id, explode)
         job = world.get(job_id)
         assert job.status == "failed"
         assert job.error is not None
         assert "failed 2 times" in job.error["detail"]
-        assert str(context.work) not in job.error["detail"], "paths of this machine are nobody's business"
+        assert "SELECT" not in json.dumps(job.error), "what is inside is nobody's business"
+        assert str(context.work) not in json.dumps(job.error)
+        first, last = [line for line in logged if line["event"] == "step.failed"]
+        assert "SELECT" in str(last["exc_info"])
+        assert last["reference"] in job.error["detail"], "the operator can find it"
+        [told] = [event.data["detail"] for event in world.events(job_id) if event.type == "job.retrying"]
+        assert first["reference"] in told
+
+    def test_before_there_is_a_folder_to_work_in_is_a_failed_attempt_like_any_other(self, context: Context, world: World) -> None:
+        shutil.rmtree(context.work / "scratch")
+        (context.work / "scratch").touch()
+        step_id = world.steps(world.job(shards=1), "scan")[0].id
+        run(context, step_id, write_something)
+        step = world.step(step_id)
+        assert (step.status, step.attempt) == ("ready", 1)
 
     def test_of_the_input_is_final(self, context: Context, world: World) -> None:
         job_id = world.job(shards=1, max_attempts=5)
@@ -192,7 +231,123 @@ class TestFailure:
         )
 
 
+AWAY = OperationalError("UPDATE", {}, Exception("server closed the connection"))
+
+
+class TestOutage:
+    """Of what every step needs. It must cost no attempt: the job below has only one."""
+
+    @pytest.fixture
+    def step_id(self, world: World) -> str:
+        return world.steps(world.job(shards=1, max_attempts=1), "scan")[0].id
+
+    @pytest.fixture(autouse=True)
+    def _quietly(self) -> Iterator[None]:
+        with capture_logs():  # drawing a traceback takes longer than all else here
+            yield
+
+    def test_while_a_step_runs_is_not_held_against_it(self, context: Context, world: World, step_id: str) -> None:
+        def fail(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            raise AWAY
+
+        for _ in range(8):
+            run(context, step_id, fail)
+            world.pass_time(not_before=timedelta(minutes=1))
+        run(context, step_id, write_something)
+        step = world.step(step_id)
+        assert (step.status, step.attempt) == ("succeeded", 9)
+
+    def test_that_never_ends_is_given_up_in_the_end(self, context: Context, world: World, step_id: str) -> None:
+        def fail(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            raise AWAY
+
+        run(context, step_id, fail)
+        with world.sessions.begin() as session:
+            step = session.get_one(StepRow, step_id)
+            assert step.error is not None
+            begun = datetime.fromisoformat(step.error["spared"]["since"]) - timedelta(minutes=31)
+            step.error = {**step.error, "spared": {**step.error["spared"], "since": begun.isoformat()}}
+        world.pass_time(not_before=timedelta(minutes=1))
+        run(context, step_id, fail)
+        assert world.step(step_id).status == "failed"
+
+    def test_at_the_end_is_waited_for(self, context: Context, world: World, step_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        put_file = context.store.put_file
+        failures = [OSError(errno.ENOSPC, "No space left on device"), ConnectionResetError(), AWAY]
+
+        def put(key: str, path: Path) -> None:
+            if len(failures) > 1:
+                raise failures.pop(0)
+            put_file(key, path)
+
+        def complete(*arguments: Any, **options: Any) -> bool:
+            if failures:
+                raise failures.pop()
+            return complete_step(*arguments, **options)
+
+        monkeypatch.setattr(context.store, "put_file", put)
+        monkeypatch.setattr(runner, "complete_step", complete)
+        run(context, step_id, write_something)
+        step = world.step(step_id)
+        assert (step.status, step.attempt, failures) == ("succeeded", 1, [])
+
+    def test_of_the_disk_is_told_from_what_libraries_make_of_it(
+        self, context: Context, world: World, step_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def save(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            usage = shutil.disk_usage(inputs.outputs)._replace(free=0)
+            monkeypatch.setattr("workers.context.shutil.disk_usage", lambda _: usage)
+            raise RuntimeError("PytorchStreamWriter failed writing file data/0")
+
+        run(context, step_id, save)
+        step = world.step(step_id)
+        assert step.status == "ready"
+        assert step.error is not None
+        assert step.error["type"] == "urn:lustral:problem:disk-full"
+
+
 class TestStopping:
+    @pytest.fixture(autouse=True)
+    def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(heartbeat, "NUDGE_EVERY", 0.05)
+        monkeypatch.setattr(interruption, "TICK_SECONDS", 0.05)
+
+    def test_a_pattern_that_takes_for_ever_starves_no_heartbeat_and_ends_with_its_job(self, context: Context, world: World) -> None:
+        job_id = world.job(shards=1)
+        step_id = world.steps(job_id, "scan")[0].id
+        renewed: list[bool] = []
+
+        def match(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            claimed = world.step(step_id).lease_expires_at
+
+            def cancel_once_renewed() -> None:
+                while world.step(step_id).lease_expires_at == claimed:
+                    threading.Event().wait(0.01)
+                renewed.append(True)
+                world.cancel(job_id)
+
+            threading.Thread(target=cancel_once_renewed).start()
+            re.search(r"(a+)+$", "a" * 28 + "b")  # half a minute, in which no other thread has a turn
+            raise AssertionError("nobody stopped the pattern")
+
+        run(context, step_id, match)
+        assert renewed == [True]
+        assert world.get(job_id).status == "cancelled"
+
+    def test_a_step_that_waits_in_vain_is_cut_short(self, context: Context, world: World) -> None:
+        job_id = world.job(shards=1)
+
+        def wait(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            world.cancel(job_id)
+            try:
+                threading.Event().wait(30)
+            except Exception:  # noqa: BLE001  (as code does that sets bad samples aside)
+                threading.Event().wait(30)
+            raise AssertionError("nobody woke the step")
+
+        run(context, world.steps(job_id, "scan")[0].id, wait)
+        assert world.get(job_id).status == "cancelled"
+
     def test_a_cancelled_job_stops_its_step_in_mid_work(self, context: Context, world: World) -> None:
         job_id = world.job(shards=1)
 

@@ -112,9 +112,12 @@ class World:
     def statuses(self, job_id: str) -> list[tuple[str, str]]:
         return [(step.kind, step.status) for step in self.steps(job_id)]
 
-    def event_types(self, job_id: str) -> list[str]:
+    def events(self, job_id: str) -> list[EventRow]:
         with self.sessions() as session:
-            return list(session.scalars(select(EventRow.type).where(EventRow.job_id == job_id).order_by(EventRow.id)))
+            return list(session.scalars(select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id)))
+
+    def event_types(self, job_id: str) -> list[str]:
+        return [event.type for event in self.events(job_id)]
 
     def deliveries(self) -> list[DeliveryRow]:
         with self.sessions() as session:

@@ -31,7 +31,7 @@ _WRONG_REGION = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderM
 _CHANGED = "was changed or deleted while it was being read; register the source again once nothing writes to it"
 
 
-class _MayPass(Exception):
+class _MayPass(ConnectionError):
     """The store is busy or out of order."""
 
 

@@ -1,0 +1,61 @@
+"""Swept is only what is gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from app.db import database_now
+from app.jobs.outbox import ring
+from app.jobs.tables import JobRow, OutboxRow
+from tests.worlds.jobs import World
+from workers.context import Context
+from workers.sweeper import GRACE, sweep, sweep_after_deletions
+
+
+def break_store(context: Context, patched: pytest.MonkeyPatch, prefix: str) -> None:
+    """Let nothing under `prefix` be deleted."""
+    delete = context.store.delete
+
+    def delete_most(key: str) -> None:
+        if key.startswith(prefix):
+            raise ConnectionResetError
+        delete(key)
+
+    patched.setattr(context.store, "delete", delete_most)
+
+
+def test_a_job_whose_objects_could_not_be_deleted_is_swept_again(context: Context, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = world.job(), world.job()
+    with world.sessions.begin() as session:
+        session.execute(update(JobRow).values(status="failed", finished_at=database_now(session) - timedelta(hours=1)))
+    for job_id in (first, second):
+        context.store.put_bytes(f"jobs/{job_id}/left-over", b"x")
+    with monkeypatch.context() as patched:
+        break_store(context, patched, f"jobs/{first}")
+        assert sweep(context) == 1
+    assert list(context.store.keys("jobs/")) == [f"jobs/{first}/left-over"]
+    assert [world.get(job_id).swept_at is None for job_id in (first, second)] == [True, False]
+    assert sweep(context) == 1
+    assert list(context.store.keys("jobs/")) == []
+    assert sweep(context) == 0
+
+
+def test_what_a_deleted_job_leaves_is_remembered_until_it_is_gone(context: Context, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    context.store.put_bytes("jobs/job_gone/left-over", b"x")
+    with world.sessions.begin() as session:
+        ring(session, "sweep", "io", "job_gone", now=database_now(session))
+    with monkeypatch.context() as patched:
+        break_store(context, patched, "jobs/")
+        assert sweep_after_deletions(context) == 0
+    assert sweep_after_deletions(context) == 1
+    context.store.put_bytes("jobs/job_gone/by-a-late-worker", b"x")
+    assert sweep_after_deletions(context) == 0, "not before the last worker must have stopped"
+    with world.sessions.begin() as session:
+        for row in session.scalars(select(OutboxRow)):
+            row.created_at -= GRACE
+    assert sweep_after_deletions(context) == 1
+    with world.sessions() as session:
+        assert session.scalars(select(OutboxRow).where(OutboxRow.topic == "sweep")).all() == []
