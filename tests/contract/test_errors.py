@@ -166,19 +166,17 @@ ANYWHERE: dict[str, Request] = {
     "TooManyRequests": too_often,
     "Unavailable": lambda world, operation: without_a_database(world, lambda: world.ask(operation)),
 }
-JOB = {"kind": "defend", "model_id": "model_1", "dataset_id": "dset_1"}
-TOKEN = {"type": "huggingface", "token": "hf_token"}
+CREATIONS: dict[str, dict[str, Any] | None] = {
+    "/v1/uploads": {"filename": "file.bin", "bytes": 4},
+    "/v1/jobs": {"kind": "defend", "model_id": "model_1", "dataset_id": "dset_1"},
+    "/v1/webhooks": {"url": "https://example.com/hook"},
+    "/v1/webhooks/{webhook_id}/rotate-secret": None,
+    "/v1/credentials": {"type": "huggingface", "token": "hf_token"},
+    "/v1/keys": {"name": "CI"},
+}
 # On SQLite a second request waits for the first one's answer, and is not refused.
 ONLY_IN_PRODUCTION: dict[tuple[Operation, str], Request] = {
-    (("post", path), "Conflict"): partial(while_the_first_is_running, body=body)
-    for path, body in {
-        "/v1/uploads": {"filename": "file.bin", "bytes": 4},
-        "/v1/jobs": JOB,
-        "/v1/webhooks": {"url": "https://example.com/hook"},
-        "/v1/webhooks/{webhook_id}/rotate-secret": None,
-        "/v1/credentials": TOKEN,
-        "/v1/keys": {"name": "CI"},
-    }.items()
+    (("post", path), "Conflict"): partial(while_the_first_is_running, body=body) for path, body in CREATIONS.items()
 }
 # In production parts and artifacts go straight to and from the storage.
 ONLY_EMBEDDED: dict[tuple[Operation, str], Request] = {
