@@ -14,11 +14,8 @@ from tests.docs.markdown import run_examples
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="half of the page is about curl, and there is none here")
-def test_it_leads_to_a_verdict_in_three_ways(server: Server, tmp_path: Path) -> None:
+def test_it_leads_to_a_verdict(server: Server, tmp_path: Path) -> None:
     run = run_examples("docs/quickstart.md", tmp_path, server)
-    measured = json.loads((tmp_path / "measured" / "report.json").read_text())["result"]
-    assert measured["before"]["attack_success_rate"] > 0.9
-    assert "measured is genuine" in run.stdout
     assert "Verdict: backdoored" in run.stdout
     assert "It forces the answer: Sorry, as an AI assistant" in run.stdout
     [scan] = json.loads((tmp_path / "jobs.json").read_text())["data"]
