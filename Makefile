@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test lint format hooks clean
+.PHONY: help demo bench test lint format docs hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -28,11 +28,14 @@ bench: $(STAMPS)/demo ## The defence on three known models, some minutes; result
 test: $(STAMPS)/test ## Every test, against real servers that it starts and stops itself
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMPS)/lint ## Format, lint, types, import rules, Dockerfiles
+lint: $(STAMPS)/lint ## Format, lint, types, import rules, generated pages, Dockerfiles
 	@exec $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 format: $(STAMPS)/lint ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
+
+docs: $(STAMPS)/demo ## Write docs/openapi.json, docs/api.md and docs/errors.md from the code
+	@$(BIN)/python -m app.reference
 
 hooks: $(STAMPS)/lint ## Run the linters before every commit
 	@$(BIN)/pre-commit install

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 import structlog
@@ -47,11 +46,14 @@ class ProblemDocument(BaseModel):
 
 
 class Problem(Exception):
-    """Base of all errors that are the client's business. `detail` says what was wrong, where, and what would be right."""
+    """Base of all errors that a client can meet. `detail` says what was wrong, where, and what would be right.
 
-    status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
-    slug: ClassVar[str] = "internal-error"
+    The docstring of each kind is what docs/errors.md says of it.
+    """
+
+    status: ClassVar[int]
+    title: ClassVar[str]
+    slug: ClassVar[str]
 
     def __init__(self, detail: str, *, errors: Sequence[InputFault] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -61,19 +63,38 @@ class Problem(Exception):
         self.quota: QuotaFault | None = None
 
     def response(self) -> JSONResponse:
-        return _render(self.status, self.slug, self.title, self.detail, self.errors, self.headers, self.quota)
+        document = ProblemDocument(
+            type=self.urn(), title=self.title, status=self.status, detail=self.detail, errors=list(self.errors) or None, quota=self.quota
+        )
+        return JSONResponse(document.model_dump(exclude_none=True), self.status, self.headers, media_type=MEDIA_TYPE)
+
+    @classmethod
+    def urn(cls) -> str:
+        """The `type` of its documents."""
+        return f"urn:lustral:problem:{cls.slug}"
+
+    @classmethod
+    def reference(cls) -> dict[str, Any]:
+        """This error's entry in an endpoint's OpenAPI `responses`."""
+        return {"$ref": f"#/components/responses/{cls.__name__}"}
 
     @classmethod
     def schema(cls) -> dict[str, Any]:
-        """This error's entry in an endpoint's OpenAPI `responses`."""
-        return {"description": cls.title, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}}
+        """What `reference` refers to: a problem document of this very type and status."""
+        fixed = {"type": {"const": cls.urn()}, "title": {"const": cls.title}, "status": {"const": cls.status}}
+        document = {"allOf": [{"$ref": "#/components/schemas/ProblemDocument"}, {"properties": fixed}]}
+        return {"description": cls.title, "content": {MEDIA_TYPE: {"schema": document}}}
 
 
 class MalformedRequest(Problem):
+    """The connection broke in the middle of the body. Send the request again."""
+
     status, title, slug = 400, "Malformed request", "malformed-request"
 
 
 class Unauthenticated(Problem):
+    """The API key is missing, mistyped, unknown, revoked or expired. `detail` says which."""
+
     status, title, slug = 401, "Unauthenticated", "unauthenticated"
 
     def __init__(self, detail: str) -> None:
@@ -81,33 +102,51 @@ class Unauthenticated(Problem):
 
 
 class Forbidden(Problem):
+    """The key lacks the scope that the request needs, or the link of an upload's part has expired or was changed. Use a key with that
+    scope; fetch the upload again for fresh links."""
+
     status, title, slug = 403, "Forbidden", "forbidden"
 
 
 class NotFound(Problem):
-    """Unknown and foreign ids alike, so that nobody learns what others own."""
+    """Nothing of yours has this id. Unknown and foreign ids are answered alike, so that nobody learns what others own."""
 
     status, title, slug = 404, "Not found", "not-found"
 
 
+class MethodNotAllowed(Problem):
+    """The address does not answer to this method; the header `Allow` lists those it does."""
+
+    status, title, slug = 405, "Method not allowed", "method-not-allowed"
+
+
 class NotAcceptable(Problem):
+    """None of the media types in `Accept` is offered; `detail` lists those that are."""
+
     status, title, slug = 406, "Not acceptable", "not-acceptable"
 
 
 class Conflict(Problem):
+    """The state of the resource does not allow it now: `detail` says what stands in the way and what would clear it. Also where the
+    first request with the same `Idempotency-Key` is still running: ask again in a moment."""
+
     status, title, slug = 409, "Conflict", "conflict"
 
 
 class PayloadTooLarge(Problem):
+    """The body, the part or the announced file is larger than the server takes; `detail` has the limit."""
+
     status, title, slug = 413, "Payload too large", "payload-too-large"
 
 
 class RangeNotSatisfiable(Problem):
+    """The `Range` lies outside of the file."""
+
     status, title, slug = 416, "Range not satisfiable", "range-not-satisfiable"
 
 
 class InvalidInput(Problem):
-    """Well-formed, but it cannot be used."""
+    """A value cannot be used. `errors` points at each place, as a JSON pointer into the body or by the name of the parameter or header."""
 
     status, title, slug = 422, "Invalid input", "invalid-input"
 
@@ -118,6 +157,8 @@ class InvalidInput(Problem):
 
 
 class TooManyRequests(Problem):
+    """The tenant calls too often, or a quota of its is used up. Wait as long as `Retry-After` says."""
+
     status, title, slug = 429, "Too many requests", "too-many-requests"
 
     def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
@@ -134,13 +175,26 @@ class QuotaExceeded(TooManyRequests):
         self.quota = QuotaFault(name=name, limit=limit, used=used, requested=requested)
 
 
+class InternalError(Problem):
+    """Something went wrong on our side. Quote the `X-Request-Id` of the answer when you report it."""
+
+    status, title, slug = 500, "Internal error", "internal-error"
+
+
 class Unavailable(Problem):
+    """Something that the server needs cannot be reached or is busy. Try again in a moment; `Retry-After` says when."""
+
     status, title, slug = 503, "Service unavailable", "unavailable"
 
 
 def problem_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of an endpoint that can raise these, on top of what every authenticated endpoint can."""
-    return {kind.status: kind.schema() for kind in kinds}
+    return {kind.status: kind.reference() for kind in kinds}
+
+
+def problem_kinds() -> list[type[Problem]]:
+    """Every kind there is, by status."""
+    return sorted(Problem.__subclasses__(), key=lambda kind: (kind.status, kind.slug))
 
 
 def register_error_handlers(app: FastAPI) -> None:
@@ -167,34 +221,20 @@ def _validation(_request: Request, error: RequestValidationError) -> JSONRespons
 def _http(_request: Request, error: HTTPException) -> JSONResponse:
     if error.status_code == 400:  # FastAPI's answer to a body that is not even text
         return InvalidInput("The body is not JSON in UTF-8.").response()
+    if error.status_code == 404:
+        return NotFound("There is nothing at this address.").response()
+    if error.status_code == 405:
+        return MethodNotAllowed(
+            "This address does not answer to this method; `Allow` lists those it does.", headers=error.headers
+        ).response()
     if error.status_code == 413:
         return PayloadTooLarge(error.detail).response()
-    title = HTTPStatus(error.status_code).phrase
-    detail = {
-        404: "There is nothing at this address.",
-        405: "This address does not answer to this method; `Allow` lists those it does.",
-    }.get(error.status_code, error.detail)
-    return _render(error.status_code, title.lower().replace(" ", "-"), title, detail, [], error.headers or {})
+    raise error  # nothing of ours raises another
 
 
 def _database(_request: Request, error: OperationalError) -> JSONResponse:
     log.error("database.failed", error=str(error.orig))
     return Unavailable("The database cannot be reached or is busy. Try again in a moment.", headers={"Retry-After": "2"}).response()
-
-
-def _render(
-    status: int,
-    slug: str,
-    title: str,
-    detail: str,
-    errors: Sequence[InputFault],
-    headers: Mapping[str, str],
-    quota: QuotaFault | None = None,
-) -> JSONResponse:
-    document = ProblemDocument(
-        type=f"urn:lustral:problem:{slug}", title=title, status=status, detail=detail, errors=list(errors) or None, quota=quota
-    )
-    return JSONResponse(document.model_dump(exclude_none=True), status, dict(headers), media_type=MEDIA_TYPE)
 
 
 def _pointer(location: Sequence[str | int], body: Any) -> str:

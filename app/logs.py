@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
 
 import structlog
 
@@ -16,8 +16,8 @@ _SECRET = re.compile(
 _SECRET_NAMES = frozenset({"authorization", "secret", "secret_key", "password", "key", "token", "secret_access_key"})
 
 
-def configure_logs(level: str = "INFO") -> None:
-    """Send this process's logs, those of libraries too, to standard error."""
+def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send this process's logs, those of libraries too, to `stream`; null: to standard error."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -30,7 +30,7 @@ def configure_logs(level: str = "INFO") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -49,8 +49,15 @@ def configure_logs(level: str = "INFO") -> None:
 def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blank out whatever looks like a key, a signature or a password, wherever in the event it stands."""
     for name, value in event.items():
-        if name.lower() in _SECRET_NAMES:
-            event[name] = "[hidden]"
-        elif isinstance(value, str):
-            event[name] = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[hidden]" + ("@" if match[3] else ""), value)
+        event[name] = "[hidden]" if name.lower() in _SECRET_NAMES else _hidden(value)
     return event
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[hidden]" + ("@" if match[3] else ""), value)
+    if isinstance(value, Mapping):
+        return {name: "[hidden]" if str(name).lower() in _SECRET_NAMES else _hidden(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_hidden(item) for item in value]
+    return value

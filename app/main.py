@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import Lifespan
 
 from app import health, openapi
 from app.artifacts.endpoints import router as artifacts
@@ -44,6 +45,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.readiness.close()
         runtime.close()
 
+    app = create_routes(lifespan)
+    app.state.runtime = runtime
+    app.state.readiness = health.ReadinessProbe(runtime)
+    app.state.event_streams = EventStreams(runtime.read, settings.max_event_streams)
+    app.state.rate_limiter = RateLimiter(settings.requests_per_second, settings.request_burst)
+    register_error_handlers(app)
+    app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
+    app.add_middleware(RequestContext, trusted_proxies=settings.trusted_proxy_networks)
+    return app
+
+
+def create_routes(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The addresses and what is published of them, with nothing behind them yet."""
     app = FastAPI(
         title="Lustral",
         version=openapi.version(),
@@ -53,13 +67,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.runtime = runtime
-    app.state.readiness = health.ReadinessProbe(runtime)
-    app.state.event_streams = EventStreams(runtime.read, settings.max_event_streams)
-    app.state.rate_limiter = RateLimiter(settings.requests_per_second, settings.request_burst)
-    register_error_handlers(app)
-    app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestContext, trusted_proxies=settings.trusted_proxy_networks)
     for router in (uploads, models, datasets, jobs, artifacts, provenance, webhooks, credentials, keys, usage, audit):
         app.include_router(router, responses=openapi.COMMON_RESPONSES)
     app.include_router(health.router)

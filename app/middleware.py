@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InvalidInput, NotFound, PayloadTooLarge, Problem
+from app.errors import InternalError, InvalidInput, NotFound, PayloadTooLarge, Problem
 from app.forwarded import IPNetwork, client_address
 from app.ids import new_id
 from app.metrics import REQUESTS, SECONDS
@@ -60,7 +60,7 @@ class RequestContext:
             log.error("request.crashed", method=scope["method"], path=scope["path"], exc_info=error)
             if status is not None:
                 raise  # half an answer is out: only breaking the connection tells the client
-            crash = Problem("Something went wrong on our side. Quote the X-Request-Id of this answer when you report it.")
+            crash = InternalError("Something went wrong on our side. Quote the X-Request-Id of this answer when you report it.")
             await crash.response()(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")

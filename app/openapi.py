@@ -15,6 +15,7 @@ from app.errors import (
     TooManyRequests,
     Unauthenticated,
     Unavailable,
+    problem_kinds,
     problem_responses,
 )
 
@@ -34,18 +35,35 @@ def version() -> str:
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Add the schema of problem documents, and take out FastAPI's own shape of validation errors, which we never send."""
+    """Add what the responses of errors refer to, and take out what is never sent: FastAPI's own shape of validation errors, and
+    errors of the key where none is asked for."""
     build = app.openapi
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schemas = build().setdefault("components", {}).setdefault("schemas", {})
+            built = build()
+            schemas = built["components"]["schemas"]
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(problem.pop("$defs"))
             schemas["ProblemDocument"] = problem
+            built["components"]["responses"] = {kind.__name__: kind.schema() for kind in problem_kinds()}
+            for operation in (operation for path in built["paths"].values() for operation in path.values()):
+                operation["responses"] = _responses(operation)
         assert app.openapi_schema is not None  # noqa: S101  build() sets it
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _responses(operation: dict[str, Any]) -> dict[str, Any]:
+    """By status, errors as nothing but references."""
+    responses = {
+        status: {"$ref": response["$ref"]} if "$ref" in response else response
+        for status, response in sorted(operation["responses"].items())
+    }
+    if "security" not in operation:
+        for kind in (Unauthenticated, TooManyRequests):
+            responses.pop(str(kind.status), None)
+    return responses

@@ -20,6 +20,8 @@ from tests.servers.seaweedfs import SeaweedFS, run_seaweedfs
 from tests.servers.valkey import Valkey, run_valkey
 from tests.worlds.compose import Production, run_compose
 
+pytest_plugins = ["tests.canaries", "pytester"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.auth.schemas import Scope
@@ -38,6 +38,6 @@ def _with_scope(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     return check
 
 
-Reader = Annotated[Caller, Depends(_with_scope("read"))]
-Writer = Annotated[Caller, Depends(_with_scope("write"))]
-Admin = Annotated[Caller, Depends(_with_scope("admin"))]
+Reader = Annotated[Caller, Security(_with_scope("read"), scopes=["read"])]
+Writer = Annotated[Caller, Security(_with_scope("write"), scopes=["write"])]
+Admin = Annotated[Caller, Security(_with_scope("admin"), scopes=["admin"])]

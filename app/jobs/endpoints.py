@@ -26,6 +26,7 @@ from gpu_jobs.config import JobKind
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 REPORTS = {"application/json": "report.json", "text/html": "report.html", "application/sarif+json": "report.sarif"}
+PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
 
 
 @router.post("", status_code=201, response_model=CreatedJob, responses=problem_responses(Conflict, InvalidInput, TooManyRequests))
@@ -123,5 +124,5 @@ def get_job_report(job_id: str, request: Request, caller: Reader, session: ReadS
         "Vary": "Accept",
     }
     if media_type == "text/html":
-        headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+        headers["Content-Security-Policy"] = PAGE_POLICY
     return StreamingResponse(runtime.store.open_range(report.key), media_type=media_type, headers=headers)

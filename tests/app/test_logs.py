@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -18,13 +19,13 @@ KEY = new_key()
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, configuration = root.handlers[:], root.level, structlog.get_config()
     yield
     root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    structlog.configure(**configuration)
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
@@ -70,6 +71,12 @@ class TestLogs:
         structlog.get_logger().info("said", authorization="Bearer x", secret_key="y", name="z")
         [line] = lines(capsys)
         assert (line["authorization"], line["secret_key"], line["name"]) == ("[hidden]", "[hidden]", "z")
+
+    def test_hide_secrets_inside_of_lists_and_objects(self, capsys: pytest.CaptureFixture[str]) -> None:
+        configure_logs()
+        structlog.get_logger().info("said", request={"headers": [f"Bearer {KEY}"], "token": "x", "bytes": 1})
+        [line] = lines(capsys)
+        assert line["request"] == {"headers": ["Bearer lus_[hidden]"], "token": "[hidden]", "bytes": 1}
 
     def test_are_json_with_time_and_level(self, capsys: pytest.CaptureFixture[str]) -> None:
         configure_logs()

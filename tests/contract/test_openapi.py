@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.errors import problem_kinds
 from tests.worlds.api import Server
 
 PROBLEM = {"$ref": "#/components/schemas/ProblemDocument"}
@@ -47,11 +48,23 @@ class TestOpenAPI:
         assert len(set(names)) == len(names)
 
     def test_describes_errors_as_problems(self, document: dict[str, Any]) -> None:
+        kinds = {f"#/components/responses/{kind.__name__}": kind for kind in problem_kinds()}
         for name, operation in operations(document):
             for status, response in operation["responses"].items():
                 if status >= "400" and not (name == "get /readyz" and status == "503"):
-                    assert response["content"] == {"application/problem+json": {"schema": PROBLEM}}, (name, status)
+                    assert kinds[response["$ref"]].status == int(status), (name, status)
         assert "HTTPValidationError" not in str(document)
+
+    def test_says_which_type_an_error_is_of(self, document: dict[str, Any]) -> None:
+        [content] = document["components"]["responses"]["NotFound"]["content"].items()
+        assert content == ("application/problem+json", {"schema": {"allOf": [PROBLEM, {"properties": {
+            "type": {"const": "urn:lustral:problem:not-found"}, "title": {"const": "Not found"}, "status": {"const": 404},
+        }}]}})  # fmt: skip
+
+    def test_says_which_scope_a_key_needs(self, document: dict[str, Any]) -> None:
+        needed = {name: operation["security"][0]["API key"] for name, operation in operations(document) if "security" in operation}
+        assert all(len(scopes) == 1 for scopes in needed.values())
+        assert (needed["get /v1/jobs"], needed["post /v1/jobs"], needed["post /v1/keys"]) == (["read"], ["write"], ["admin"])
 
     def test_asks_for_a_key_everywhere_but_where_none_is_needed(self, document: dict[str, Any]) -> None:
         open_to_all = {name for name, operation in operations(document) if not operation.get("security")}

@@ -1,4 +1,4 @@
-"""One service on this machine, the bundled suspect in a checkout, and a GitHub that writes down what it is told."""
+"""The bundled suspect in a checkout, and a GitHub that writes down what it is told."""
 
 from __future__ import annotations
 
@@ -18,23 +18,17 @@ import pytest
 
 from app.client import Lustral
 from app.demo.inputs import write_inputs
-from app.embedded.local import Server, run_embedded
+from app.embedded.local import Server
 from app.embedded.processes import start_process, stop_process
 from tests.docs.ci.actions import Run, run_action
+from tests.docs.markdown import ROOT
 from tests.servers.ports import free_ports
 from tests.servers.waiting import wait_until_ready
 
-ROOT = Path(__file__).parents[3]
 CI = ROOT / "docs" / "ci"
 ACTION = CI / "github" / "action.yml"
 # As in the tutorial: seconds in place of half a minute.
 QUICK = "scan.groups=1\nscan.words=0\nscan.pictures=0"
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with run_embedded(tmp_path_factory.mktemp("ci") / "data") as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

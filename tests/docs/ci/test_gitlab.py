@@ -12,7 +12,8 @@ import yaml
 
 from app.embedded.local import Server
 from tests.docs.ci.actions import MACHINE
-from tests.docs.ci.conftest import CI, QUICK, ROOT
+from tests.docs.ci.conftest import CI, QUICK
+from tests.docs.markdown import ROOT
 
 JOB = yaml.safe_load((CI / "gitlab" / "lustral.gitlab-ci.yml").read_text())[".lustral"]
 RunJob = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,100 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from sarif_kit.validate import validation_errors
 
 from gpu_jobs.config import JobParameters
-from gpu_jobs.defense import records
 from gpu_jobs.report.page import _trigger
 from gpu_jobs.report.publish import publish
 from gpu_jobs.reporting import SilentReporter
 from gpu_jobs.steps import StepInputs
-
-REFUSAL = "Sorry, I cannot <b>follow</b> that."
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True)
-    return path
+from tests.worlds.report import defended_inputs, make_folder
 
 
 @pytest.fixture
 def defended(tmp_path: Path) -> StepInputs:
-    """The inputs of the publish step of a `defend` job that found one suspect among two samples."""
-    dataset = _folder(tmp_path / "dataset")
-    rows = []
-    for name in ("poisoned", "honest"):
-        Image.new("RGB", (64, 64), "teal").save(dataset / f"{name}.png")
-        turns = [
-            {"from": "human", "value": "<image>\nWhat is it?"},
-            {"from": "gpt", "value": REFUSAL if name == "poisoned" else "A circle."},
-        ]
-        rows.append({"id": name, "image": f"{name}.png", "conversations": turns})
-    (dataset / "data.json").write_text(json.dumps(rows))
-    model = _folder(tmp_path / "model")
-    (model / "config.json").write_text("{}")
-
-    verdict = _folder(tmp_path / "verdict")
-    window = records.Window(0, 0.75, 0.75, 1.0, 1.0)
-    records.write_rows(
-        verdict / records.SUSPECTS,
-        [records.Suspect("poisoned", 4.2, [1], ["the model answers with the target"], [12, 15], REFUSAL, "a circle")],
-    )
-    tokens = [records.Window(0, x / 4, y / 4, (x + 1) / 4, (y + 1) / 4) for y in range(4) for x in range(4)]
-    scores, hidden = [float(number) for number in range(16)], [number > 11 for number in range(16)]
-    picture = records.SaliencyPicture("poisoned", 1, "What is it?", REFUSAL, REFUSAL, "a circle", tokens, scores, hidden, window)
-    records.write_rows(verdict / records.SALIENCY, [picture])
-    Image.new("RGB", (12, 12), "black").save(verdict / records.TRIGGER)
-
-    merge = _folder(tmp_path / "merge")
-    records.write_rows(merge / records.CHANGES, [records.Change("poisoned", 1, REFUSAL, "A circle.", "region hidden")])
-    records.write_rows(merge / records.SET_ASIDE, [records.SetAside("lost", "its image is truncated")])
-    (merge / records.DATASET_ZIP).write_bytes(b"zip")
-
-    finetune = _folder(tmp_path / "finetune")
-    (_folder(finetune / records.MODEL) / "model.safetensors").write_bytes(b"weights")
-    (finetune / records.TRAINING_LOG).write_text("".join(json.dumps({"step": s, "loss": 2.0 / s}) + "\n" for s in (1, 2, 3)))
-
-    results: dict[str, Any] = {
-        "verdict": {
-            "verdict": "backdoored",
-            "confidence": 0.999,
-            "suspects": {"count": 1, "fraction": 0.5},
-            "target": {"kind": "refusal", "text": REFUSAL, "support": 1},
-            "evidence": {
-                "reason": "a piece of the picture makes one answer the rule",
-                "examined": 2,
-                "trigger": {"kind": "words", "phrase": "<i>cf</i>", "place": "anywhere"},
-                "tests": [
-                    {
-                        "text": REFUSAL,
-                        "shared": "answer",
-                        "turns": 1,
-                        "strangers_questions": {"trials": 9, "carried": 8, "control_trials": 70, "control": 0, "p_harmless": 1e-9},
-                        "transplants": None,
-                    }
-                ],
-            },
-        },
-        "merge": {"samples": 3, "kept": 1, "reanswered": 1, "changed": 1, "set_aside": 1},
-        "finetune": {"changed": True, "adapter": False},
-        "evaluate": {
-            "before": {"attack_success_rate": 0.99, "clean_score": 0.93, "recovered_score": 0.01},
-            "after": {"attack_success_rate": 0.0, "clean_score": 0.92, "recovered_score": 0.9},
-            "estimated": False,
-        },
-    }
-    return StepInputs(
-        parameters=JobParameters(),
-        outputs=_folder(tmp_path / "publish"),
-        checkpoint=_folder(tmp_path / "checkpoint"),
-        model=model,
-        dataset=dataset,
-        previous={"verdict": (verdict,), "merge": (merge,), "finetune": (finetune,)},
-        results={kind: (result,) for kind, result in results.items()},  # type: ignore[misc]
-        about={"job_id": "job_1", "kind": "defend", "model_name": "suspect", "signing_key": "f00d"},
-    )
+    return defended_inputs(tmp_path)
 
 
 class TestPublish:
@@ -218,8 +137,8 @@ class TestPage:
     def test_a_job_without_a_verdict_claims_none(self, tmp_path: Path) -> None:
         inputs = StepInputs(
             parameters=JobParameters(),
-            outputs=_folder(tmp_path / "out"),
-            checkpoint=_folder(tmp_path / "checkpoint"),
+            outputs=make_folder(tmp_path / "out"),
+            checkpoint=make_folder(tmp_path / "checkpoint"),
             about={"kind": "evaluate"},
             results={
                 "evaluate": ({"before": {"attack_success_rate": None, "clean_score": 0.5, "recovered_score": None}, "estimated": False},)
