@@ -1,4 +1,4 @@
-"""What nobody asks for but must happen: uploads expire, answers are forgotten, unneeded bytes go."""
+"""What nobody asks for but must happen: uploads expire, answers are forgotten, unneeded bytes and parts go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from app.blobs.service import sweep
 from app.idempotency.repository import forget_expired
 from app.runtime import Runtime
-from app.uploads.service import drop_expired
+from app.uploads.service import drop_expired, drop_orphans
 
 
 def keep_house(runtime: Runtime) -> None:
@@ -16,3 +16,4 @@ def keep_house(runtime: Runtime) -> None:
     with runtime.write.begin() as session:
         forget_expired(session, now=datetime.now(UTC))
     sweep(runtime.write, runtime.store)
+    drop_orphans(runtime)

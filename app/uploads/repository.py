@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.auth.tables import TenantRow
 from app.repository import count_owned
 from app.uploads.tables import UploadRow
 
@@ -15,6 +16,11 @@ from app.uploads.tables import UploadRow
 def find_upload(session: Session, upload_id: str) -> UploadRow | None:
     """Not scoped by tenant: for requests whose signed link names the upload, and for housekeeping."""
     return session.get(UploadRow, upload_id)
+
+
+def lock_tenant(session: Session, tenant_id: str) -> None:
+    """Have other holders of this lock wait until the transaction ends. On SQLite the transaction itself is that lock."""
+    session.execute(select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update(key_share=True))
 
 
 def count_open(session: Session, tenant_id: str) -> int:
@@ -27,8 +33,15 @@ def open_bytes(session: Session, tenant_id: str) -> int:
 
 
 def expired(session: Session, *, now: datetime, limit: int) -> Sequence[UploadRow]:
-    return session.scalars(select(UploadRow).where(UploadRow.expires_at <= now).limit(limit)).all()
+    """Those past their time that nobody is completing at this moment."""
+    idle = or_(UploadRow.completing_until.is_(None), UploadRow.completing_until <= now)
+    return session.scalars(select(UploadRow).where(UploadRow.expires_at <= now, idle).limit(limit)).all()
 
 
 def lock_upload(session: Session, upload_id: str) -> UploadRow | None:
     return session.get(UploadRow, upload_id, with_for_update=True, populate_existing=True)
+
+
+def lease_completion(session: Session, upload_id: str, until: datetime | None) -> None:
+    """Say until when the upload is being completed; None: no more."""
+    session.execute(update(UploadRow).where(UploadRow.id == upload_id, UploadRow.status == "open").values(completing_until=until))
