@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +58,12 @@ def upload_file(transport: Transport, path: Path, advance: Advance = ignore, res
     try:
         _send_missing(transport, path, upload, advance)
         _complete(transport, upload["id"])
-    except ApiError as error:
-        if _has_changed(path, state):
-            with suppress(ApiError, httpx.TransportError):  # of no use any more; it expires by itself
-                transport.call("DELETE", f"/v1/uploads/{upload['id']}")
-            raise FileChanged(f"{path} changed while it was being sent. Run the same again.") from error
-        raise
+    except (ApiError, FileChanged) as error:
+        if not _has_changed(path, state):
+            raise
+        with suppress(ApiError, httpx.TransportError):  # of no use any more; it expires by itself
+            transport.call("DELETE", f"/v1/uploads/{upload['id']}")
+        raise FileChanged(f"{path} changed while it was being sent. Run the same again.") from error
     upload_id: str = upload["id"]
     return upload_id
 
@@ -115,18 +115,27 @@ def _send_missing(transport: Transport, path: Path, upload: dict[str, Any], adva
     stop = threading.Event()
 
     def send(part: dict[str, Any]) -> None:
-        transport.put(part["url"], _Slice(path, (part["number"] - 1) * upload["part_size"], part["bytes"], stop), part["headers"])
-        advance(part["bytes"])
+        try:
+            transport.put(part["url"], _Slice(path, (part["number"] - 1) * upload["part_size"], part["bytes"], stop), part["headers"])
+            advance(part["bytes"])
+        except BaseException:
+            stop.set()
+            raise
 
     with ThreadPoolExecutor(PARALLEL_PARTS) as pool:
         try:
-            list(pool.map(send, (part for part in upload["parts"] if not part["received"])))
-        except BaseException as error:
+            sending = [pool.submit(send, part) for part in upload["parts"] if not part["received"]]
+            errors = [part.exception() for part in wait(sending, return_when=FIRST_EXCEPTION).done]
+        except BaseException:  # Ctrl-C
             stop.set()
             pool.shutdown(cancel_futures=True)
-            if isinstance(error, ApiError) and _is_beyond_sending(transport, upload["id"]):
-                return
             raise
+        pool.shutdown(cancel_futures=True)
+    for error in errors:
+        if error is None or isinstance(error, _Stopped):
+            continue
+        if not isinstance(error, ApiError) or not _is_beyond_sending(transport, upload["id"]):
+            raise error
 
 
 def _is_beyond_sending(transport: Transport, upload_id: str) -> bool:
@@ -158,18 +167,21 @@ class _Slice:
     def __init__(self, path: Path, start: int, length: int, stop: threading.Event) -> None:
         self._path = path
         self._start = start
+        self._length = length
         self._stop = stop
-        self.length = length
 
     def __len__(self) -> int:
-        return self.length
+        return self._length
 
     def __iter__(self) -> Iterator[bytes]:
         with self._path.open("rb") as file:
             file.seek(self._start)
-            left = self.length
-            while left > 0 and (block := file.read(min(_BLOCK, left))):
+            left = self._length
+            while left > 0:
                 if self._stop.is_set():
                     raise _Stopped
+                block = file.read(min(_BLOCK, left))
+                if not block:
+                    raise FileChanged(f"{self._path} became shorter while it was being sent. Run the same again.")
                 left -= len(block)
                 yield block

@@ -36,11 +36,11 @@ _AT_ONCE = threading.BoundedSemaphore(4)
 """Uploads that this process reads through at the same time."""
 
 
-def complete_upload(runtime: Runtime, caller: Caller, upload_id: str, *, answer_after: float = ANSWER_AFTER) -> UploadResource:
+def complete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> UploadResource:
     """Put the parts together and check size and digest. Completing twice is no error, nor is it side by side.
 
     The bytes are read once, as a stream, with no transaction open, in a thread that outlives the request. What is answered
-    after `answer_after` seconds is `completing`: whoever asks again joins what is under way, or takes it up where its process
+    after `ANSWER_AFTER` seconds is `completing`: whoever asks again joins what is under way, or takes it up where its process
     died. A wrong digest leaves the upload open with all its parts missing, so it can be sent again; nothing else ever sees the
     wrong bytes.
 
@@ -48,7 +48,7 @@ def complete_upload(runtime: Runtime, caller: Caller, upload_id: str, *, answer_
         Conflict: parts are missing.
         InvalidInput: the digest is not what was announced.
     """
-    deadline = time.monotonic() + answer_after
+    deadline = time.monotonic() + ANSWER_AFTER
     while True:
         upload, ours = _claim(runtime, caller, upload_id)
         if ours:
