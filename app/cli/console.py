@@ -164,6 +164,8 @@ class _Bars:
             if event["type"] == "job.succeeded":
                 self._finish_stage()
             self._stages.stop()
+        elif event["type"] == "job.queued":
+            self._stages.console.print(f"{self._what} queued")
         elif event["type"] in ("job.retrying", "job.cancelling"):
             self._stages.console.print(f"{event['type'].removeprefix('job.')}: {data}")
 

@@ -12,12 +12,12 @@ from app.cli.console import console
 
 
 def leave(connection: Connection, job: dict[str, Any] | None) -> None:
-    """Say how to go on with what was left off; job: None while it was not started. On a terminal, ask whether to cancel it.
+    """Say how to go on with what was left off; job: None where the server has not confirmed one. On a terminal, ask whether to cancel it.
 
     Without somebody to ask, nothing is cancelled: a runner that stops a build may well start it again.
     """
     if job is None:
-        _say("\nNo job was started. What was uploaded stays for a day: the same command sends only the rest.")
+        _say("\nWhat was uploaded stays for a day: the same command sends only the rest. If a job was started, lustral jobs list shows it.")
         return
     job_id = job["id"]
     if sys.stdin.isatty() and console.is_terminal and _confirmed(f"\nCancel {job_id}?"):

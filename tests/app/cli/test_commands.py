@@ -1,4 +1,4 @@
-"""Commands against a real server; those that fail as separate processes, as a user sees them."""
+"""Commands against a real server, as separate processes where it matters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from typer.testing import CliRunner
 
-from app.cli import cli
 from tests.worlds.api import Tenant, expect
 
 Lustral = Callable[..., str]
@@ -19,11 +17,11 @@ Lustral = Callable[..., str]
 
 @pytest.fixture
 def lustral(tenant: Tenant) -> Lustral:
-    """Run `lustral …` as this tenant. Returns what it printed on standard output."""
+    """Run `lustral …` as this tenant. Returns what it printed."""
 
     def run(*arguments: str) -> str:
-        result = CliRunner().invoke(cli, arguments, env={"LUSTRAL_SERVER": tenant.server.url, "LUSTRAL_API_KEY": tenant.key})
-        assert result.exit_code == 0, result.output + repr(result.exception)
+        result = _start(*arguments, LUSTRAL_SERVER=tenant.server.url, LUSTRAL_API_KEY=tenant.key)
+        assert result.returncode == 0, result.stderr
         return result.stdout
 
     return run
@@ -42,6 +40,7 @@ class TestKeys:
         assert tenant.key not in lustral("keys", "list")
 
 
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
 class TestWebhooks:
     def test_come_and_go(self, lustral: Lustral, tenant: Tenant) -> None:
         webhook_id, secret = lustral("webhooks", "create", "https://example.com/hook", "--event", "job.failed").split()
