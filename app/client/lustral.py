@@ -22,9 +22,14 @@ Noun = Literal["models", "datasets"]
 
 
 class Lustral:
-    """A client of one server, with one key. Resources are the JSON documents of the API, as dicts."""
+    """A client of one server, with one key. Resources are the JSON documents of the API, as dicts.
+
+    Every method that asks the server raises `ApiError` where it refuses, and `httpx.TransportError` where it cannot be reached for
+    the better part of a minute. docs/client.md has examples.
+    """
 
     def __init__(self, server: str, api_key: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        """server: its address, such as `https://lustral.example`. transport: another way to send requests, as httpx takes it."""
         self.server = server.rstrip("/")
         self._transport = Transport(self.server, api_key, transport)
 
@@ -32,19 +37,21 @@ class Lustral:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of its connections. Leaving a `with` does so too."""
         self._transport.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any) -> dict[str, Any]:
-        """Any call that has no method of its own here.
+        """Any call that has no method of its own here: the JSON of its answer, {} where there is none.
 
-        Raises:
-            app.client.errors.ApiError: the server refused.
-            httpx.TransportError: it could not be reached.
+        query: parameters of the address; None is left out.
         """
         return self._transport.call(method, path, body, **query)
 
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """All entries of a list, page by page."""
+        """All entries of a list such as `/v1/jobs`, newest first, fetched page by page as they are asked for."""
         after = None
         while True:
             page = self.call("GET", path, limit=PAGE_SIZE, after=after, **query)
@@ -70,19 +77,25 @@ class Lustral:
             Rejected: inspection found that it cannot be used.
             FileNotFoundError: there is no such folder, or nothing in it.
             FileChanged: a file was written to meanwhile.
-            ApiError: the server refused.
-            httpx.TransportError: it could not be reached.
         """
         return self._register("models", "model_", source, name, partial(upload_file, self._transport, advance=advance, resumed=resumed))
 
     def register_dataset(
         self, source: str | Path, *, name: str | None = None, advance: Advance = ignore, resumed: Resumed = ignore
     ) -> dict[str, Any]:
-        """A usable data set, as `register_model`; a single file (JSON, JSONL, Parquet, tar, zip) will do as well."""
+        """A usable data set, as `register_model`; a single file (JSON, JSONL, Parquet, tar, zip) will do as well.
+
+        Raises:
+            Rejected, FileNotFoundError, FileChanged: as `register_model`.
+        """
         return self._register("datasets", "dset_", source, name, partial(upload_file, self._transport, advance=advance, resumed=resumed))
 
     def register_artifact(self, noun: Noun, artifact_id: str, name: str) -> dict[str, Any]:
-        """A model or data set made of what a job left behind."""
+        """A model or data set made of what a job left behind. The bytes are shared, not copied.
+
+        Raises:
+            Rejected: inspection found that it cannot be used.
+        """
         return self._create_and_inspect(noun, name, {"type": "artifact", "artifact_id": artifact_id})
 
     def _register(self, noun: Noun, prefix: str, source: str | Path, name: str | None, send: Callable[[Path], str]) -> dict[str, Any]:
@@ -121,13 +134,18 @@ class Lustral:
         return self.call("POST", "/v1/jobs", {name: value for name, value in body.items() if value is not None})
 
     def job(self, job_id: str) -> dict[str, Any]:
+        """A job as it is at this moment."""
         return self.call("GET", f"/v1/jobs/{job_id}")
 
     def cancel(self, job_id: str) -> dict[str, Any]:
+        """Stop a job and return it: `cancelling` until its workers have let go. What is over stays as it is."""
         return self.call("POST", f"/v1/jobs/{job_id}/cancel")
 
     def events(self, job_id: str, *, after: str | None = None) -> Iterator[dict[str, Any]]:
-        """Every event of the job, as it happens; ends when the job does. Survives lost connections."""
+        """Every event of the job, as it happens; ends when the job does. Survives lost connections.
+
+        after: the id of the last event that is known already.
+        """
         return follow_events(self._transport, job_id, after)
 
     def wait(self, job_id: str, watch: Callable[[dict[str, Any]], object] = ignore) -> dict[str, Any]:
@@ -143,6 +161,7 @@ class Lustral:
     # -- artifacts -----------------------------------------------------------------------------------------------------
 
     def artifacts(self, job_id: str) -> list[dict[str, Any]]:
+        """All that the job hands out: `name`, `bytes`, `sha256`, `media_type` of each. `download` takes one of them."""
         return list(self.pages(f"/v1/jobs/{job_id}/artifacts"))
 
     def signing_key(self) -> dict[str, Any]:
