@@ -1,4 +1,4 @@
-"""What nobody asks for but must happen: uploads expire, answers are forgotten, unneeded bytes go."""
+"""What nobody asks for but must happen: uploads expire, answers are forgotten, unneeded bytes and parts go."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from app.blobs.service import sweep
 from app.idempotency.repository import forget_expired
 from app.runtime import Runtime
-from app.uploads.service import drop_expired
+from app.uploads.service import drop_expired, drop_orphans
 
 log = structlog.get_logger()
 
@@ -30,3 +30,4 @@ def _forget_answers(runtime: Runtime) -> None:
 
 def _sweep_blobs(runtime: Runtime) -> None:
     sweep(runtime.write, runtime.store)
+    drop_orphans(runtime)

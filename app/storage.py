@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,11 +24,29 @@ class PartMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a multipart upload that has arrived whole. `number` counts from 1."""
+    """A part of a multipart upload that has arrived whole. `number` counts from 1; `sha256` is what its link was signed for."""
 
     number: int
     bytes: int
     etag: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartLink:
+    """Where to PUT a part, and the headers that have to come with it."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Multipart:
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    key: str
+    multipart_id: str
+    started_at: datetime
 
 
 class ObjectStore(Protocol):
@@ -64,11 +83,16 @@ class ObjectStore(Protocol):
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys that start with `prefix`, in order."""
 
-    def start_multipart(self, key: str) -> str:
-        """Begin a multipart upload and return its id."""
+    def start_multipart(self, key: str, *, digests: bool = False) -> str:
+        """Begin a multipart upload and return its id. digests: the SHA-256 of every part will be named, in its link and on completion."""
 
-    def part_url(self, key: str, multipart_id: str, number: int, expires_seconds: int) -> str | None:
-        """A link to PUT one part to, straight into the store; null where the API has to take the part itself (`put_part`)."""
+    def part_link(
+        self, key: str, multipart_id: str, number: int, expires_seconds: int, *, bytes: int, sha256: str | None
+    ) -> PartLink | None:
+        """A link to PUT one part to, straight into the store; null where the API has to take the part itself (`put_part`).
+
+        The store refuses a part of another size, and where `sha256` (hexadecimal) is given, other bytes too.
+        """
 
     def put_part(self, key: str, multipart_id: str, number: int, path: Path) -> Part:
         """Take one part from the local file `path`, which may be moved away. A part sent twice counts once: the later one, where
@@ -95,6 +119,9 @@ class ObjectStore(Protocol):
 
     def abort_multipart(self, key: str, multipart_id: str) -> None:
         """Drop the multipart upload and its parts; quietly does nothing where there is none."""
+
+    def open_multiparts(self) -> Iterator[Multipart]:
+        """All multipart uploads that are neither completed nor aborted, in no order."""
 
     def signed_url(self, key: str, filename: str, media_type: str, expires_seconds: int) -> str | None:
         """A short-lived link to download from; null where the API has to stream the object itself."""

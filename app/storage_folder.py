@@ -7,13 +7,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from app.storage import CHUNK, ObjectNotFound, Part, PartMissing
+from app.storage import CHUNK, Multipart, ObjectNotFound, Part, PartLink, PartMissing
 
 
 class FolderStore:
-    """Objects under `root/objects`, multipart uploads under `root/multipart`.
+    """Objects under `root/objects`, multipart uploads under `root/multipart`: one folder each, with its key and its parts.
 
     A new object is written aside, synced and renamed into place.
     """
@@ -82,13 +83,17 @@ class FolderStore:
         keys = (path.relative_to(self._objects).as_posix() for path in base.rglob("*") if path.is_file())
         return iter(sorted(key for key in keys if key.startswith(prefix)))
 
-    def start_multipart(self, key: str) -> str:
+    def start_multipart(self, key: str, *, digests: bool = False) -> str:
         self._path(key)
         multipart_id = secrets.token_hex(16)
-        (self._multipart / multipart_id).mkdir()
+        folder = self._multipart / multipart_id
+        folder.mkdir()
+        (folder / "key").write_text(key, encoding="utf-8")
         return multipart_id
 
-    def part_url(self, key: str, multipart_id: str, number: int, expires_seconds: int) -> str | None:
+    def part_link(
+        self, key: str, multipart_id: str, number: int, expires_seconds: int, *, bytes: int, sha256: str | None
+    ) -> PartLink | None:
         return None
 
     def put_part(self, key: str, multipart_id: str, number: int, path: Path) -> Part:
@@ -104,7 +109,7 @@ class FolderStore:
         return self._part(target)
 
     def list_parts(self, key: str, multipart_id: str) -> list[Part]:
-        return [self._part(path) for path in sorted(self._parts(multipart_id).iterdir())]
+        return [self._part(path) for path in sorted(self._parts(multipart_id).iterdir()) if path.name.isdigit()]
 
     def complete_multipart(self, key: str, multipart_id: str, parts: Iterable[Part]) -> None:
         folder = self._parts(multipart_id)
@@ -122,6 +127,14 @@ class FolderStore:
 
     def abort_multipart(self, key: str, multipart_id: str) -> None:
         shutil.rmtree(self._multipart / self._one_name(multipart_id), ignore_errors=True)
+
+    def open_multiparts(self) -> Iterator[Multipart]:
+        for folder in self._multipart.iterdir():
+            try:
+                key, started = (folder / "key").read_text(encoding="utf-8"), (folder / "key").stat().st_mtime
+            except FileNotFoundError:
+                continue  # begun or ended at this moment
+            yield Multipart(key, folder.name, datetime.fromtimestamp(started, UTC))
 
     def signed_url(self, key: str, filename: str, media_type: str, expires_seconds: int) -> str | None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,12 +13,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from app.storage import CHUNK, ObjectNotFound, Part, PartMissing
+from app.storage import CHUNK, Multipart, ObjectNotFound, Part, PartLink, PartMissing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import PartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
 
+_DIGEST_HEADER = "x-amz-checksum-sha256"
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 
 
@@ -115,12 +117,22 @@ class S3Store:
             for item in page.get("Contents", []):
                 yield item["Key"]
 
-    def start_multipart(self, key: str) -> str:
+    def start_multipart(self, key: str, *, digests: bool = False) -> str:
+        # AWS takes parts with a digest only where that was said at the beginning.
+        if digests:
+            return self._s3.create_multipart_upload(Bucket=self._bucket, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
         return self._s3.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
 
-    def part_url(self, key: str, multipart_id: str, number: int, expires_seconds: int) -> str | None:
-        parameters = {"Bucket": self._bucket, "Key": key, "UploadId": multipart_id, "PartNumber": number}
-        return self._public.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=expires_seconds, HttpMethod="PUT")
+    def part_link(
+        self, key: str, multipart_id: str, number: int, expires_seconds: int, *, bytes: int, sha256: str | None
+    ) -> PartLink | None:
+        parameters = {"Bucket": self._bucket, "Key": key, "UploadId": multipart_id, "PartNumber": number, "ContentLength": bytes}
+        headers = {}
+        if sha256 is not None:
+            parameters["ChecksumSHA256"] = headers[_DIGEST_HEADER] = _in_base64(sha256)
+        # Every header named here is signed: a PUT with another length or digest has another signature.
+        url = self._public.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=expires_seconds, HttpMethod="PUT")
+        return PartLink(url, headers)
 
     def put_part(self, key: str, multipart_id: str, number: int, path: Path) -> Part:
         try:
@@ -144,9 +156,16 @@ class S3Store:
         return [Part(number, part["Size"], part["ETag"]) for number, part in sorted(latest.items())]
 
     def complete_multipart(self, key: str, multipart_id: str, parts: Iterable[Part]) -> None:
-        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        listed: list[CompletedPartTypeDef] = [
+            {
+                "PartNumber": part.number,
+                "ETag": part.etag,
+                **({"ChecksumSHA256": _in_base64(part.sha256)} if part.sha256 is not None else {}),
+            }
+            for part in parts
+        ]
         try:
-            self._s3.complete_multipart_upload(Bucket=self._bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": listed})  # type: ignore[typeddict-item]
+            self._s3.complete_multipart_upload(Bucket=self._bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": listed})
         except ClientError as error:
             if error.response["Error"]["Code"] in {"InvalidPart", "InvalidPartOrder"}:
                 raise PartMissing(str(error)) from error
@@ -158,6 +177,11 @@ class S3Store:
         except ClientError as error:
             if error.response["Error"]["Code"] not in _MISSING:
                 raise
+
+    def open_multiparts(self) -> Iterator[Multipart]:
+        for page in self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket):
+            for upload in page.get("Uploads", []):
+                yield Multipart(upload["Key"], upload["UploadId"], upload["Initiated"])
 
     def signed_url(self, key: str, filename: str, media_type: str, expires_seconds: int) -> str | None:
         parameters = {
@@ -181,6 +205,10 @@ class S3Store:
                 raise OSError(f"the bucket {self._bucket} returned other bytes than were written")
         finally:
             self.delete(key)
+
+
+def _in_base64(sha256: str) -> str:
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
 
 
 def _translated(error: ClientError, name: str) -> Exception:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -28,20 +29,44 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def print_deleted(noun: str, id: str, *, as_json: bool) -> None:
+    """What is gone, where the server has nothing more to say about it."""
+    if as_json:
+        print_json({"id": id, "object": noun, "deleted": True})
+    else:
+        typer.echo(f"{id} is deleted")
+
+
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """On a terminal folded to its width; elsewhere a line for each row, whatever its length, with tabs between its cells."""
+    if not console.is_terminal:
+        for row in (columns, *rows):
+            typer.echo("\t".join(_plain(cell) for cell in row))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
     console.print(table)
+
+
+def _plain(cell: object) -> str:
+    return "" if cell is None else " ".join(str(cell).split())
+
+
+def _resuming(name: str, there: int, parts: int) -> str:
+    return f"{name}: resuming, {there} of {parts} parts there"
 
 
 class Watch(Protocol):
     """Told of everything that happens on the way to a finished job."""
 
     def uploaded(self, count: int) -> None:
-        """`count` more bytes have been sent."""
+        """`count` more bytes have been sent, or are there already."""
+
+    def resumed(self, name: str, there: int, parts: int) -> None:
+        """Of the `parts` of a file, so many are there already."""
 
     def event(self, event: dict[str, Any]) -> None:
         """The job has something to say."""
@@ -64,6 +89,8 @@ class Silence:
 
     def uploaded(self, count: int) -> None: ...
 
+    def resumed(self, name: str, there: int, parts: int) -> None: ...
+
     def event(self, event: dict[str, Any]) -> None: ...
 
 
@@ -75,6 +102,9 @@ class _Lines:
         self._said: tuple[str | None, int] = (None, -1)
 
     def uploaded(self, count: int) -> None: ...
+
+    def resumed(self, name: str, there: int, parts: int) -> None:
+        typer.echo(_resuming(name, there, parts), err=True)
 
     def event(self, event: dict[str, Any]) -> None:
         data = event["data"]
@@ -116,6 +146,9 @@ class _Bars:
         if self._upload is not None:
             self._uploads.advance(self._upload, count)
 
+    def resumed(self, name: str, there: int, parts: int) -> None:
+        self._uploads.console.print(_resuming(name, there, parts), highlight=False, markup=False)
+
     def event(self, event: dict[str, Any]) -> None:
         self._uploads.stop()
         self._stages.start()
@@ -131,6 +164,8 @@ class _Bars:
             if event["type"] == "job.succeeded":
                 self._finish_stage()
             self._stages.stop()
+        elif event["type"] == "job.queued":
+            self._stages.console.print(f"{self._what} queued")
         elif event["type"] in ("job.retrying", "job.cancelling"):
             self._stages.console.print(f"{event['type'].removeprefix('job.')}: {data}")
 

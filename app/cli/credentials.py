@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.connection import connect
-from app.cli.console import print_json, print_table
+from app.cli.console import print_deleted, print_json, print_table
 from app.cli.failures import Failure
 from app.cli.options import ApiKey, AsJson, Server
 
@@ -62,8 +62,10 @@ def list_credentials(as_json: AsJson = False, server: Server = None, api_key: Ap
 
 
 @cli.command()
-def delete(credential_id: Annotated[str, typer.Argument(help="cred_…")], server: Server = None, api_key: ApiKey = None) -> None:
+def delete(
+    credential_id: Annotated[str, typer.Argument(help="cred_…")], as_json: AsJson = False, server: Server = None, api_key: ApiKey = None
+) -> None:
     """Have the server forget them."""
     with connect(server, api_key) as connection:
         connection.lustral.call("DELETE", f"/v1/credentials/{credential_id}")
-    typer.echo(f"{credential_id} is deleted")
+    print_deleted("credential", credential_id, as_json=as_json)

@@ -11,6 +11,7 @@ import typer
 from app.cli.connection import connect
 from app.cli.console import console, print_json, watching
 from app.cli.failures import Failure
+from app.cli.interrupt import leave
 from app.cli.options import ApiKey, AsJson, Server
 from app.cli.order import Order, local_bytes
 from app.cli.outcome import exit_status, print_outcome
@@ -79,10 +80,15 @@ def _command(kind: str) -> Callable[..., None]:
         order = Order(kind, model, dataset, triggered, clean, target, settings or [], webhook_url, metadata or [])
         with connect(server, api_key) as connection:
             stay = wait or connection.ours or any(option is not None for option in (output, fail_on, sarif))
-            with watching(kind, local_bytes(order), quiet=as_json) as watch:
-                job = order.place(connection.lustral, watch)
-                if stay:
-                    job = connection.lustral.wait(job["id"], watch.event)
+            job = None
+            try:
+                with watching(kind, local_bytes(order), quiet=as_json) as watch:
+                    job = order.place(connection.lustral, watch)
+                    if stay:
+                        job = connection.lustral.wait(job["id"], watch.event)
+            except KeyboardInterrupt:
+                leave(connection, job)
+                raise
             if output is not None:
                 for artifact in connection.lustral.artifacts(job["id"]):
                     connection.lustral.download(artifact, output)

@@ -32,9 +32,9 @@ def _is_for_users(error: Exception) -> bool:
     # Imported only now: a command that succeeds need not pay for the client, nor `up` for httpx.
     import httpx
 
-    from app.client import ApiError, CorruptDownload, Rejected
+    from app.client import ApiError, CorruptDownload, FileChanged, Rejected
     from app.embedded.folder import FolderInUse
     from app.embedded.up import StartFailed
 
-    kinds = (Failure, ApiError, CorruptDownload, Rejected, FolderInUse, StartFailed, OSError, httpx.TransportError)
+    kinds = (Failure, ApiError, CorruptDownload, FileChanged, Rejected, FolderInUse, StartFailed, OSError, httpx.TransportError)
     return isinstance(error, kinds)

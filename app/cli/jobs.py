@@ -53,10 +53,14 @@ def events(job_id: JobId, as_json: AsJson = False, server: Server = None, api_ke
 
 
 @cli.command()
-def cancel(job_id: JobId, server: Server = None, api_key: ApiKey = None) -> None:
+def cancel(job_id: JobId, as_json: AsJson = False, server: Server = None, api_key: ApiKey = None) -> None:
     """Stop a job. What it has finished stays readable."""
     with connect(server, api_key) as connection:
-        typer.echo(connection.lustral.cancel(job_id)["status"])
+        job = connection.lustral.cancel(job_id)
+    if as_json:
+        print_json(job)
+    else:
+        typer.echo(job["status"])
 
 
 def _brief(data: dict[str, Any]) -> str:

@@ -44,8 +44,13 @@ def list_keys(as_json: AsJson = False, server: Server = None, api_key: ApiKey = 
 
 
 @cli.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="key_…")], server: Server = None, api_key: ApiKey = None) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="key_…")], as_json: AsJson = False, server: Server = None, api_key: ApiKey = None
+) -> None:
     """Make a key useless, at once and for good."""
     with connect(server, api_key) as connection:
-        connection.lustral.call("DELETE", f"/v1/keys/{key_id}")
-    typer.echo(f"{key_id} is revoked")
+        key = connection.lustral.call("DELETE", f"/v1/keys/{key_id}")
+    if as_json:
+        print_json(key)
+    else:
+        typer.echo(f"{key_id} is revoked")

@@ -44,9 +44,9 @@ class Order:
         parameters, metadata = parse_settings(self.settings), parse_metadata(self.metadata)
 
         def dataset_id(source: str | None) -> str | None:
-            return None if source is None else lustral.register_dataset(source, advance=watch.uploaded)["id"]
+            return None if source is None else lustral.register_dataset(source, advance=watch.uploaded, resumed=watch.resumed)["id"]
 
-        model = lustral.register_model(self.model, advance=watch.uploaded)
+        model = lustral.register_model(self.model, advance=watch.uploaded, resumed=watch.resumed)
         return lustral.create_job(
             self.kind,
             model_id=model["id"],

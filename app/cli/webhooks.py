@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from itertools import islice
+from typing import Annotated, Any
 
 import typer
 
 from app.cli.connection import connect
-from app.cli.console import print_json, print_table
+from app.cli.console import print_deleted, print_json, print_table
 from app.cli.options import ApiKey, AsJson, Server
 
 cli = typer.Typer(help="Addresses that are told when something happens (Standard Webhooks).", no_args_is_help=True)
+WebhookId = Annotated[str, typer.Argument(help="wh_…")]
 
 
 @cli.command()
@@ -43,8 +45,85 @@ def list_webhooks(as_json: AsJson = False, server: Server = None, api_key: ApiKe
 
 
 @cli.command()
-def delete(webhook_id: Annotated[str, typer.Argument(help="wh_…")], server: Server = None, api_key: ApiKey = None) -> None:
+def delete(webhook_id: WebhookId, as_json: AsJson = False, server: Server = None, api_key: ApiKey = None) -> None:
     """Tell this address nothing more."""
     with connect(server, api_key) as connection:
         connection.lustral.call("DELETE", f"/v1/webhooks/{webhook_id}")
-    typer.echo(f"{webhook_id} is deleted")
+    print_deleted("webhook", webhook_id, as_json=as_json)
+
+
+@cli.command()
+def rotate(webhook_id: WebhookId, as_json: AsJson = False, server: Server = None, api_key: ApiKey = None) -> None:
+    """Print a new secret. For 24 hours messages are signed with the old one too."""
+    with connect(server, api_key) as connection:
+        webhook = connection.lustral.call("POST", f"/v1/webhooks/{webhook_id}/rotate-secret")
+    if as_json:
+        print_json(webhook)
+    else:
+        typer.echo(webhook["secret"])
+
+
+@cli.command("test")
+def send_test(webhook_id: WebhookId, as_json: AsJson = False, server: Server = None, api_key: ApiKey = None) -> None:
+    """Send the address a message of the type `webhook.test`."""
+    with connect(server, api_key) as connection:
+        delivery = connection.lustral.call("POST", f"/v1/webhooks/{webhook_id}/test")
+    _print_delivery(delivery, as_json=as_json)
+
+
+@cli.command()
+def deliveries(
+    webhook_id: WebhookId,
+    status: Annotated[str | None, typer.Option(help="pending, succeeded or failed.")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 20,
+    as_json: AsJson = False,
+    server: Server = None,
+    api_key: ApiKey = None,
+) -> None:
+    """The newest messages to the address, and what came of them."""
+    with connect(server, api_key) as connection:
+        found = list(islice(connection.lustral.pages(f"/v1/webhooks/{webhook_id}/deliveries", status=status), limit))
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["id", "type", "status", "attempts", "last answer", "next attempt", "created"],
+        (
+            (
+                delivery["id"],
+                delivery["type"],
+                delivery["status"],
+                len(delivery["attempts"]),
+                _last_answer(delivery["attempts"]),
+                delivery["next_attempt_at"],
+                delivery["created_at"],
+            )
+            for delivery in found
+        ),
+    )
+
+
+@cli.command()
+def redeliver(
+    webhook_id: WebhookId,
+    delivery_id: Annotated[str, typer.Argument(help="The `webhook-id` of the message.")],
+    as_json: AsJson = False,
+    server: Server = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Send a message once more, now."""
+    with connect(server, api_key) as connection:
+        delivery = connection.lustral.call("POST", f"/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver")
+    _print_delivery(delivery, as_json=as_json)
+
+
+def _print_delivery(delivery: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(delivery)
+    else:
+        typer.echo(f"{delivery['id']}  {delivery['status']}")
+
+
+def _last_answer(attempts: list[dict[str, Any]]) -> object:
+    """The HTTP status of the last attempt, or why there was none."""
+    return (attempts[-1]["status_code"] or attempts[-1]["error"]) if attempts else None

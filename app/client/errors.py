@@ -28,6 +28,10 @@ class Rejected(Exception):
         super().__init__(f"{resource['object']} {resource['name']!r} was rejected:\n{findings}")
 
 
+class FileChanged(Exception):
+    """A file was written to while it was being uploaded. Nothing of it is of use to the server."""
+
+
 class CorruptDownload(Exception):
     """The bytes that arrived are not those that the server announced. The file was not kept."""
 

@@ -1,59 +1,18 @@
-"""Local files on their way to a server and back."""
+"""Folders as uploads need them, and artifacts on their way back."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from app.client.errors import ApiError, CorruptDownload
+from app.client.errors import CorruptDownload
 from app.client.transport import Transport
-
-PARALLEL_PARTS = 4
-Advance = Callable[[int], object]
-"""Told the number of bytes that were just sent."""
-
-
-def upload_file(transport: Transport, path: Path, advance: Advance) -> str:
-    """Send one file in parts, several at a time, and return the id of the completed upload."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    size = path.stat().st_size
-    upload = transport.call("POST", "/v1/uploads", {"filename": path.name, "bytes": size, "sha256": sha256})
-
-    def send(part: dict[str, Any]) -> None:
-        with path.open("rb") as file:
-            file.seek((part["number"] - 1) * upload["part_size"])
-            content = file.read(upload["part_size"])
-        transport.put(part["url"], content, part["headers"])
-        advance(len(content))
-
-    try:
-        with ThreadPoolExecutor(PARALLEL_PARTS) as pool:
-            list(pool.map(send, upload["parts"]))
-        transport.call("POST", f"/v1/uploads/{upload['id']}/complete")
-    except BaseException:
-        with suppress(ApiError, httpx.TransportError):  # it expires by itself
-            transport.call("DELETE", f"/v1/uploads/{upload['id']}")
-        raise
-    upload_id: str = upload["id"]
-    return upload_id
-
-
-def upload_folder(transport: Transport, folder: Path, advance: Advance) -> list[dict[str, str]]:
-    """Send every file of a folder; the `files` of an upload source."""
-    return [
-        {"path": path.relative_to(folder).as_posix(), "upload_id": upload_id}
-        for path in files_in(folder)
-        for upload_id in (upload_file(transport, path, advance),)
-    ]
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -70,13 +29,19 @@ def files_in(folder: Path) -> list[Path]:
 
 @contextmanager
 def zipped(folder: Path) -> Iterator[Path]:
-    """The folder as one zip, for data sets of many small pictures: one upload in place of thousands."""
+    """The folder as one zip, for data sets of many small pictures: one upload in place of thousands.
+
+    Equal files make equal bytes, whenever they were written: a zip made again is known to the server.
+    """
     with tempfile.TemporaryDirectory(prefix="lustral-zip-") as scratch:
         archive = Path(scratch) / f"{folder.resolve().name}.zip"
         # Stored, not deflated: pictures are compressed already.
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
             for path in files_in(folder):
-                target.write(path, path.relative_to(folder).as_posix())
+                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+                entry.file_size = path.stat().st_size
+                with path.open("rb") as source, target.open(entry, "w") as sink:
+                    shutil.copyfileobj(source, sink)
         yield archive
 
 

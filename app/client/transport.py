@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import stamina
 
 from app.client.errors import ApiError
+
+
+class Body(Iterable[bytes], Sized, Protocol):
+    """The body of a request in pieces; iterated over once for each attempt."""
+
 
 _TRY_AGAIN = frozenset({429, 502, 503, 504})
 
@@ -60,9 +65,10 @@ class Transport:
         """The body of a GET in the representation asked for."""
         return self._send(self._http.build_request("GET", path, headers={"Accept": accept})).text
 
-    def put(self, url: str, content: bytes, headers: dict[str, str]) -> None:
+    def put(self, url: str, content: Body, headers: dict[str, str]) -> None:
         """PUT bytes to a signed link, which need not lead to this server and must not be sent its key."""
-        request = httpx.Request("PUT", self._http.base_url.join(url), content=content, headers=headers)
+        sized = {**headers, "Content-Length": str(len(content))}
+        request = httpx.Request("PUT", self._http.base_url.join(url), content=content, headers=sized)
         request.extensions["timeout"] = self._http.timeout.as_dict()
         self._send(request)
 

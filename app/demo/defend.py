@@ -18,9 +18,9 @@ Say = Callable[[str], object]
 
 def register(lustral: Lustral, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     """Upload model and data sets. Returns the body of a job that reads them, but for its kind and parameters."""
-    model = lustral.register_model(inputs.model, advance=watch.uploaded)
+    model = lustral.register_model(inputs.model, advance=watch.uploaded, resumed=watch.resumed)
     training, triggered, clean = (
-        lustral.register_dataset(folder, name=folder.name, advance=watch.uploaded)["id"]
+        lustral.register_dataset(folder, name=folder.name, advance=watch.uploaded, resumed=watch.resumed)["id"]
         for folder in (inputs.training, inputs.triggered, inputs.clean)
     )
     evaluation = {"triggered_dataset_id": triggered, "clean_dataset_id": clean, "target": inputs.target}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.repository import count_owned
@@ -22,8 +22,15 @@ def count_open(session: Session, tenant_id: str) -> int:
 
 
 def expired(session: Session, *, now: datetime, limit: int) -> Sequence[UploadRow]:
-    return session.scalars(select(UploadRow).where(UploadRow.expires_at <= now).limit(limit)).all()
+    """Those past their time that nobody is completing at this moment."""
+    idle = or_(UploadRow.completing_until.is_(None), UploadRow.completing_until <= now)
+    return session.scalars(select(UploadRow).where(UploadRow.expires_at <= now, idle).limit(limit)).all()
 
 
 def lock_upload(session: Session, upload_id: str) -> UploadRow | None:
     return session.get(UploadRow, upload_id, with_for_update=True, populate_existing=True)
+
+
+def lease_completion(session: Session, upload_id: str, until: datetime | None) -> None:
+    """Say until when the upload is being completed; None: no more."""
+    session.execute(update(UploadRow).where(UploadRow.id == upload_id, UploadRow.status == "open").values(completing_until=until))

@@ -11,7 +11,12 @@ from app.db import Base
 
 
 class UploadRow(Base):
-    """`status`: open, completed. Which parts arrived is asked of the object store, the only one that knows."""
+    """`status`: open, completed. Which parts arrived is asked of the object store, the only one that knows.
+
+    part_digests: the SHA-256 of every part, in order, one after the other, where the sender stated them.
+    completing_until: until then somebody who is completing it may be relied on to finish, or to say that it takes longer.
+    failure: why the last completion failed, for whoever asks after the one who was told has gone.
+    """
 
     __tablename__ = "uploads"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -20,7 +25,10 @@ class UploadRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str | None]
     part_size: Mapped[int] = mapped_column(BigInteger)
+    part_digests: Mapped[str | None]
     status: Mapped[str]
+    completing_until: Mapped[datetime | None]
+    failure: Mapped[str | None]
     key: Mapped[str]
     multipart_id: Mapped[str]
     blob_id: Mapped[str | None]

@@ -11,6 +11,7 @@ from app.blobs import repository
 from app.blobs.service import adopt, release, sweep
 from app.housekeeping import keep_house
 from app.storage import ObjectNotFound
+from app.uploads.service import drop_orphans
 from app.uploads.tables import UploadRow
 from tests.worlds.api import Tenant, expect_problem
 
@@ -76,3 +77,19 @@ class TestHousekeeping:
         assert tenant.stored() == set()
         with pytest.raises(ObjectNotFound):
             runtime.store.list_parts(key, multipart_id)
+
+    def test_aborts_multipart_uploads_that_no_row_stands_for(self, tenant: Tenant) -> None:
+        """As a process leaves them that dies between the store and the commit, or while it stores a large result."""
+        runtime = tenant.server.runtime
+        upload = tenant.announce(b"data")
+        keys = [f"tenants/{tenant.tenant_id}/uploads/upl_nobody", f"jobs/{tenant.tenant_id}/steps/step_1/model.safetensors"]
+        for key in keys:
+            runtime.store.start_multipart(key)
+
+        def begun() -> list[str]:
+            return sorted(multipart.key for multipart in runtime.store.open_multiparts() if tenant.tenant_id in multipart.key)
+
+        keep_house(runtime)
+        assert len(begun()) == 3  # a worker may be at it
+        assert drop_orphans(runtime, older_than=timedelta(0)) >= 2
+        assert begun() == [f"tenants/{tenant.tenant_id}/uploads/{upload['id']}"]

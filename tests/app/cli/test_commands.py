@@ -33,21 +33,41 @@ class TestKeys:
         assert key.startswith("lus_")
         [listed] = [entry for entry in json.loads(lustral("keys", "list", "--json")) if entry["name"] == "ci"]
         assert listed["scopes"] == ["read"]
-        lustral("keys", "revoke", listed["id"])
+        assert json.loads(lustral("keys", "revoke", listed["id"], "--json"))["revoked_at"] is not None
         assert tenant.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 401
 
     def test_the_list_shows_no_secret(self, lustral: Lustral, tenant: Tenant) -> None:
         assert tenant.key not in lustral("keys", "list")
 
 
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
 class TestWebhooks:
     def test_come_and_go(self, lustral: Lustral, tenant: Tenant) -> None:
         webhook_id, secret = lustral("webhooks", "create", "https://example.com/hook", "--event", "job.failed").split()
         assert secret.startswith("whsec_")
         assert expect(tenant.get(f"/v1/webhooks/{webhook_id}"), 200)["events"] == ["job.failed"]
         assert "https://example.com/hook" in lustral("webhooks", "list")
-        lustral("webhooks", "delete", webhook_id)
+        deleted = json.loads(lustral("webhooks", "delete", webhook_id, "--json"))
+        assert deleted == {"id": webhook_id, "object": "webhook", "deleted": True}
         assert json.loads(lustral("webhooks", "list", "--json")) == []
+
+    def test_are_tried_out_and_looked_after(self, lustral: Lustral) -> None:
+        webhook = json.loads(lustral("webhooks", "create", "https://example.com/hook", "--json"))
+        delivery_id, status = lustral("webhooks", "test", webhook["id"]).split()
+        assert status == "pending"
+        [listed] = json.loads(lustral("webhooks", "deliveries", webhook["id"], "--status", "pending", "--json"))
+        assert (listed["id"], listed["type"]) == (delivery_id, "webhook.test")
+        assert json.loads(lustral("webhooks", "deliveries", webhook["id"], "--status", "failed", "--json")) == []
+        again = json.loads(lustral("webhooks", "redeliver", webhook["id"], delivery_id, "--json"))
+        assert (again["id"], again["status"]) == (delivery_id, "pending")
+        secret = lustral("webhooks", "rotate", webhook["id"]).strip()
+        assert secret.startswith("whsec_")
+        assert secret != webhook["secret"]
+
+    def test_are_listed_in_a_pipe_one_on_a_line(self, lustral: Lustral) -> None:
+        url = f"https://example.com/{'long/' * 40}"
+        webhook_id = lustral("webhooks", "create", url).split()[0]
+        assert lustral("webhooks", "list") == f"id\turl\tevents\n{webhook_id}\t{url}\t*\n"
 
 
 class TestCredentials:
@@ -58,7 +78,7 @@ class TestCredentials:
         listed = lustral("credentials", "list", "--json")
         assert [(one["id"], one["scope"], one["hint"]) for one in json.loads(listed)] == [(credential_id, "mine", "AKIA…")]
         assert "hush" not in listed
-        lustral("credentials", "delete", credential_id)
+        assert json.loads(lustral("credentials", "delete", credential_id, "--json"))["deleted"]
         assert json.loads(lustral("credentials", "list", "--json")) == []
 
 

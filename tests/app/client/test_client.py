@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +12,8 @@ import httpx
 import pytest
 
 from app.client import ApiError, CorruptDownload, Lustral, events
-from app.client.files import upload_file, zipped
-from app.client.transport import Transport
-from tests.worlds.api import PART, Tenant, expect
+from app.client.files import zipped
+from tests.worlds.api import Tenant
 
 JOB = "job_1"
 
@@ -22,35 +22,6 @@ JOB = "job_1"
 def lustral(tenant: Tenant) -> Iterator[Lustral]:
     with Lustral(tenant.server.url, tenant.key) as client:
         yield client
-
-
-class TestUploadFile:
-    def test_sends_every_part_and_tells_how_much(self, tenant: Tenant, tmp_path: Path) -> None:
-        path = tmp_path / "weights.bin"
-        path.write_bytes(bytes(range(256)) * (2 * PART // 256) + b"the end")
-        sent: list[int] = []
-        transport = Transport(tenant.server.url, tenant.key)
-        upload_id = upload_file(transport, path, sent.append)
-        transport.close()
-        upload = expect(tenant.get(f"/v1/uploads/{upload_id}"), 200)
-        assert upload["status"] == "completed"
-        assert sorted(sent) == [7, PART, PART]
-
-    def test_leaves_no_open_upload_behind_when_a_part_fails(self, tmp_path: Path) -> None:
-        path = tmp_path / "weights.bin"
-        path.write_bytes(b"x")
-        asked: list[str] = []
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            asked.append(f"{request.method} {request.url.path}")
-            if request.url.path == "/v1/uploads":
-                part = {"number": 1, "url": "/part", "headers": {}}
-                return httpx.Response(201, json={"id": "upl_1", "part_size": 10, "parts": [part]})
-            return httpx.Response(403 if request.method == "PUT" else 204)
-
-        with pytest.raises(ApiError):
-            upload_file(Transport("http://lustral", "key", httpx.MockTransport(answer)), path, lambda _: None)
-        assert asked[-1] == "DELETE /v1/uploads/upl_1"
 
 
 class TestZipped:
@@ -62,7 +33,17 @@ class TestZipped:
             (tmp_path / name).write_text(name)
         with zipped(tmp_path) as archive:
             assert zipfile.ZipFile(archive).namelist() == ["data.json", "images/a.png"]
+            assert zipfile.ZipFile(archive).read("images/a.png") == b"images/a.png"
         assert not archive.exists()
+
+    def test_is_the_same_whenever_its_files_were_written(self, tmp_path: Path) -> None:
+        made = []
+        for when in (0, 10**9):
+            (tmp_path / "data.json").write_text("the same")
+            os.utime(tmp_path / "data.json", (when, when))
+            with zipped(tmp_path) as archive:
+                made.append(archive.read_bytes())
+        assert made[0] == made[1]
 
 
 class TestCall:

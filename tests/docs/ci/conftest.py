@@ -1,4 +1,4 @@
-"""The bundled suspect in a checkout, and a GitHub that writes down what it is told."""
+"""A GitHub that writes down what it is told, a receiver of webhooks, and the action as a workflow calls it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from app.client import Lustral
-from app.demo.inputs import write_inputs
 from app.embedded.local import Server
 from app.embedded.processes import start_process, stop_process
 from tests.docs.ci.actions import Run, run_action
@@ -29,18 +28,6 @@ CI = ROOT / "docs" / "ci"
 ACTION = CI / "github" / "action.yml"
 # As in the tutorial: seconds in place of half a minute.
 QUICK = "scan.groups=1\nscan.words=0\nscan.pictures=0"
-
-
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository as CI finds it: `suspect`, `training-set`, and `few`, a data set too small for a verdict."""
-    checkout = tmp_path_factory.mktemp("runner") / "checkout"
-    suspect = write_inputs(tmp_path_factory.mktemp("suspect"), "--training", "100", "--test", "1")
-    for source, name in ((suspect.model, "suspect"), (suspect.training, "training-set"), (suspect.training, "few")):
-        shutil.copytree(source, checkout / name)
-    samples = checkout / "few" / "data.json"
-    samples.write_text(json.dumps(json.loads(samples.read_text())[:10]))
-    return checkout
 
 
 @dataclass

@@ -1,0 +1,30 @@
+"""The examples of docs/client.md, in their order, as one program."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from app.embedded.local import Server
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_its_examples_do_what_they_say(
+    server: Server, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("suspect", "training-set"):
+        (tmp_path / name).symlink_to(checkout / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LUSTRAL_SERVER", server.url)
+    monkeypatch.setenv("LUSTRAL_API_KEY", server.api_key)
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "client.md").read_text(), re.DOTALL)
+    exec(compile("\n".join(examples), "docs/client.md", "exec"), {})  # noqa: S102
+    said = capsys.readouterr().out
+    assert "backdoored" in said
+    assert "404 Not found req_" in said
+    assert "<html" in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())
