@@ -7,8 +7,8 @@ from typing import Literal
 
 import redis
 import structlog
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import text
 
 from app.runtime import Runtime, RuntimeDep
@@ -51,9 +51,10 @@ def readyz(response: Response, runtime: RuntimeDep) -> Readiness:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics() -> Response:
-    """Prometheus text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def metrics(request: Request) -> Response:
+    """Prometheus text format: this process's requests, and what waits in the database."""
+    backlog: CollectorRegistry = request.app.state.backlog
+    return Response(generate_latest() + generate_latest(backlog), media_type=CONTENT_TYPE_LATEST)
 
 
 def _probe_database(runtime: Runtime) -> None:

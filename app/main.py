@@ -10,17 +10,19 @@ from fastapi import FastAPI
 from app import health, openapi
 from app.artifacts.endpoints import router as artifacts
 from app.auth.endpoints import router as keys
+from app.backlog import Backlog
 from app.credentials.endpoints import router as credentials
 from app.datasets.endpoints import router as datasets
 from app.errors import register_error_handlers
 from app.jobs.endpoints import router as jobs
 from app.logs import configure_logs
-from app.middleware import RequestContext, RequestLimits
+from app.middleware import RequestContext, RequestLimits, RequestTrace
 from app.models.endpoints import router as models
 from app.provenance.endpoints import router as provenance
 from app.ratelimit import RateLimiter
 from app.runtime import Runtime
 from app.settings import Settings, load_settings
+from app.tracing import configure_tracing
 from app.uploads.endpoints import router as uploads
 from app.webhooks.endpoints import router as webhooks
 
@@ -33,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = load_settings()
         configure_logs(settings.log_level)
+        configure_tracing("lustral-api")
     runtime = Runtime.open(settings)
 
     @asynccontextmanager
@@ -47,13 +50,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        # FastAPI's own spans name the whole query, and the signature in the link to a part is a secret: `RequestTrace` makes ours.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.runtime = runtime
+    app.state.backlog = Backlog(runtime.read).registry()
     app.state.rate_limiter = RateLimiter(settings.requests_per_second, settings.request_burst)
     register_error_handlers(app)
     app.add_middleware(RequestLimits, max_bytes=settings.max_request_bytes)
     app.add_middleware(RequestContext)
+    app.add_middleware(RequestTrace)
     for router in (uploads, models, datasets, jobs, artifacts, provenance, webhooks, credentials, keys):
         app.include_router(router, responses=openapi.COMMON_RESPONSES)
     app.include_router(health.router)

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         None,
         description="Fernet keys, by commas, that close tenants' credentials: the first encrypts, all decrypt. Null: none are kept.",
     )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port at which a relay or worker serves its metrics; null: none. The API has `/metrics`."
+    )
     log_level: str = "INFO"
 
     @field_validator("public_url")

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs.leases import Lease, LeaseLost, renew_lease
 from workers import shutdown
+from workers.metrics import observe_gpu
 
 log = structlog.get_logger()
 
@@ -86,5 +87,6 @@ class Heartbeat:
                 self._reason = Stop.LEASE_LOST
         else:
             self._renewed = asked
+            observe_gpu()
             if cancelled:
                 self._reason = Stop.CANCELLED

@@ -12,6 +12,7 @@ from app.jobs.states import announce
 from app.jobs.tables import StepRow
 from app.webhooks.emit import announce_delivery
 from app.webhooks.tables import DeliveryRow
+from workers.metrics import LEASES_EXPIRED
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ def reap(sessions: sessionmaker[Session]) -> int:
         with sessions.begin() as session:
             if expire_lease(session, step_id):
                 taken += 1
+                LEASES_EXPIRED.inc()
                 log.warning("step.lease_expired", step_id=step_id)
     return taken
 

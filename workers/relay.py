@@ -9,12 +9,16 @@ from types import FrameType
 
 import structlog
 from celery import Celery
+from opentelemetry.trace import SpanKind
+from prometheus_client import start_http_server
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.housekeeping import keep_house
 from app.jobs.tables import OutboxRow
+from app.tracing import configure_tracing, current_carrier, span, travelling
 from workers.context import Context
+from workers.metrics import PUBLISHED, ROUND_FAILURES, ROUND_TIME
 from workers.reaper import reap, ring_for_due_deliveries, ring_for_ready_steps
 from workers.sweeper import sweep
 
@@ -38,7 +42,10 @@ def relay_batch(sessions: sessionmaker[Session], celery: Celery) -> int:
     with sessions.begin() as session:
         rows = session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(BATCH).with_for_update(skip_locked=True)).all()
         for row in rows:
-            celery.send_task(row.topic, args=[row.payload["id"]], queue=row.payload["queue"])
+            id, queue, carrier = row.payload["id"], row.payload["queue"], travelling(row.payload)
+            with span(f"publish {row.topic}", SpanKind.PRODUCER, carrier, **{"lustral.id": id, "lustral.queue": queue}):
+                celery.send_task(row.topic, args=[id], queue=queue, headers={**carrier, **current_carrier()})
+            PUBLISHED.labels(row.topic, queue).inc()
         session.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])).execution_options(synchronize_session=False))
     return len(rows)
 
@@ -67,7 +74,10 @@ class Relay:
                 work()
             except Exception as error:  # noqa: BLE001  (a store or broker that is away must not end the relay)
                 log.warning("relay.waiting", round=work.__name__, error=f"{type(error).__name__}: {error}")
+                ROUND_FAILURES.labels(work.__name__.strip("_")).inc()
                 pause = max(every, 1.0)
+            else:
+                ROUND_TIME.labels(work.__name__.strip("_")).set_to_current_time()
             self.stop.wait(pause)
 
     def _empty_outbox(self) -> None:
@@ -95,6 +105,9 @@ def main() -> None:
     from workers.context import context
 
     configure_logs(settings.log_level)
+    configure_tracing("lustral-relay")
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port)
     relay = Relay(context(), app)
 
     def leave(_signal: int, _frame: FrameType | None) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import stamina
 import structlog
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.jobs.inspections import record_inspection
 from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step
 from app.jobs.states import problem
 from app.jobs.tables import StepRow
+from app.tracing import Carrier
 from gpu_jobs import steps
 from gpu_jobs.config import StepKind
 from gpu_jobs.errors import InputError
@@ -24,6 +25,7 @@ from workers.checkpoints import Checkpoints, delete_quietly
 from workers.context import Context
 from workers.heartbeat import Heartbeat, Stop
 from workers.inspection import fetch_and_inspect
+from workers.observe import Outcome, observed, origin_of
 from workers.outputs import upload_folder
 from workers.publish import publish_job, sign_job
 from workers.reporter import StepReporter
@@ -35,18 +37,20 @@ log = structlog.get_logger()
 RunStep = Callable[[StepKind, StepInputs, Reporter], dict[str, Any]]
 
 
-def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None:
+def run(context: Context, step_id: str, run_step: RunStep | None = None, *, message: Carrier | None = None) -> None:
     """Claim the step and see it through, or do nothing if it is not to be had. Never raises for what a step does wrong.
 
     run_step: stands in for `gpu_jobs.steps.run_step`.
+    message: what the bell carried (`app.tracing`).
     """
     settings = context.settings
     with context.sessions.begin() as session:
         lease = claim_step(session, step_id, worker=context.worker, lease_seconds=settings.lease_seconds)
-    if lease is None:
-        return
+        if lease is None:
+            return
+        origin = origin_of(session, lease)
     with (
-        structlog.contextvars.bound_contextvars(step_id=step_id, job_id=lease.job_id, attempt=lease.attempt),
+        observed(context.sessions, lease, origin, message or {}) as attempt,
         Heartbeat(context.sessions, lease, lease_seconds=settings.lease_seconds, every=settings.heartbeat_seconds) as heartbeat,
         context.scratch(f"{step_id}-{lease.attempt}") as folder,
     ):
@@ -57,10 +61,12 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
             else:
                 _run_step(context, lease, heartbeat, folder, run_step or steps.run_step)
             log.info("step.finished")
+            attempt.outcome = "succeeded"
         except LeaseLost:
             log.warning("step.lease_lost")
+            attempt.outcome = "lease_lost"
         except Exception as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
-            _end_early(context, lease, heartbeat, error)
+            attempt.outcome = _end_early(context, lease, heartbeat, error)
 
 
 def _inspect(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path) -> None:
@@ -98,25 +104,34 @@ def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path
     delete_quietly(context.store, checkpoints.keys)
 
 
-def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: Exception) -> None:
+def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: Exception) -> Outcome:
     """Write down why the attempt came to nothing. If even that fails, the lease runs out and the reaper does it."""
-    stop = heartbeat.stop
-    if stop is Stop.LEASE_LOST:
+    if heartbeat.stop is Stop.LEASE_LOST:
         log.warning("step.lease_lost")
-        return
-    with suppress(LeaseLost), context.sessions.begin() as session:
-        if isinstance(error, InputError):
-            log.info("step.input_refused", detail=str(error))
-            fail_step(session, lease, problem("input-refused", "An input cannot be used", str(error)), final=True)
-        elif stop is Stop.SHUTDOWN:
-            log.info("step.handed_back")
-            hand_back_step(session, lease)
-        elif stop is Stop.CANCELLED:
-            log.info("step.cancelled")
-            drop_step(session, lease)
-        else:
-            log.error("step.failed", exc_info=error)
-            fail_step(session, lease, problem("step-error", "A step failed", _describe(error, context)), final=False)
+        return "lease_lost"
+    try:
+        with context.sessions.begin() as session:
+            return _give_up(session, context, lease, heartbeat.stop, error)
+    except LeaseLost:
+        return "lease_lost"
+
+
+def _give_up(session: Session, context: Context, lease: Lease, stop: Stop | None, error: Exception) -> Outcome:
+    if isinstance(error, InputError):
+        log.info("step.input_refused", detail=str(error))
+        fail_step(session, lease, problem("input-refused", "An input cannot be used", str(error)), final=True)
+        return "refused"
+    if stop is Stop.SHUTDOWN:
+        log.info("step.handed_back")
+        hand_back_step(session, lease)
+        return "handed_back"
+    if stop is Stop.CANCELLED:
+        log.info("step.cancelled")
+        drop_step(session, lease)
+        return "cancelled"
+    log.error("step.failed", exc_info=error)
+    fail_step(session, lease, problem("step-error", "A step failed", _describe(error, context)), final=False)
+    return "failed"
 
 
 def _describe(error: Exception, context: Context) -> str:

@@ -63,6 +63,7 @@ class StepRow(Base):
     A step is claimed by one conditional update that raises `attempt` and sets `lease_token` and `lease_expires_at` by
     the database's clock. `ring_again_at` says when a ready step that nobody claimed is announced once more.
     `outputs` and `checkpoint` are manifests: `{"files": [{"path", "key", "sha256", "bytes"}]}`.
+    `trace` is the carrier of the request that asked for the work (`app.tracing`), and the `traceparent` of the `last_attempt`.
     """
 
     __tablename__ = "steps"
@@ -89,6 +90,7 @@ class StepRow(Base):
     outputs: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
+    trace: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -122,7 +124,7 @@ class EventRow(Base):
 class OutboxRow(Base):
     """A message that was decided together with a state change and is still to be handed to the broker.
 
-    `topic` is the name of the Celery task, `payload` its arguments: `{"queue": …, "id": …}`.
+    `topic` is the name of the Celery task, `payload` its arguments: `{"queue": …, "id": …}` and a carrier (`app.tracing`).
     """
 
     __tablename__ = "outbox"
