@@ -7,6 +7,8 @@ from importlib.resources import files
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from app.db import make_engine
@@ -25,17 +27,33 @@ def downgrade(database_url: str, revision: str) -> None:
     _run(database_url, lambda config: command.downgrade(config, revision))
 
 
+def revision_of(connection: Connection) -> str | None:
+    """The migration that the database is at; null: none was ever applied."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def known_revisions() -> list[str]:
+    """All migrations that this code knows, the first one first."""
+    found = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in found][::-1]
+
+
 def _run(database_url: str, work: Callable[[Config], None]) -> None:
     engine = make_engine(database_url)
     try:
         with engine.begin() as connection:
             _lock(connection)
-            config = Config()
-            config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
+            config = _config()
             config.attributes["connection"] = connection
             work(config)
     finally:
         engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
+    return config
 
 
 def _lock(connection: Connection) -> None:
