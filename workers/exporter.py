@@ -10,6 +10,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 
 @contextmanager
@@ -35,19 +39,25 @@ def exported_metrics(port: int | None) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def serve_metrics(port: int, registry: CollectorRegistry) -> None:
+    """From a thread of this process. A port that is taken is worth a line, not a process: its work does not depend on being watched."""
+    from prometheus_client import start_http_server
+
+    try:
+        start_http_server(port, registry=registry)
+    except OSError as error:
+        sys.stderr.write(f"No metrics are served: port {port}: {error.strerror}.\n")
+
+
 def _serve(port: int, folder: str, parent: int) -> None:
     """Until the worker stops us, or is gone. Never returns."""
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the worker tells us when it is done
     registry = CollectorRegistry()
     MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-    try:
-        start_http_server(port, registry=registry)
-    except OSError as error:
-        # Worth a line, not a worker: what it is there for does not depend on being watched.
-        sys.stderr.write(f"No metrics are served: port {port}: {error.strerror}.\n")
+    serve_metrics(port, registry)
     while os.getppid() == parent:
         time.sleep(1)
     shutil.rmtree(folder, ignore_errors=True)

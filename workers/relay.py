@@ -10,7 +10,7 @@ from types import FrameType
 import structlog
 from celery import Celery
 from opentelemetry.trace import SpanKind
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,6 +18,7 @@ from app.housekeeping import keep_house
 from app.jobs.tables import OutboxRow
 from app.tracing import configure_tracing, current_carrier, span, travelling
 from workers.context import Context
+from workers.exporter import serve_metrics
 from workers.metrics import PUBLISHED, ROUND_FAILURES, ROUND_TIME
 from workers.reaper import reap, ring_for_due_deliveries, ring_for_ready_steps
 from workers.sweeper import sweep
@@ -107,7 +108,7 @@ def main() -> None:
     configure_logs(settings.log_level)
     configure_tracing("lustral-relay")
     if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port)
+        serve_metrics(settings.metrics_port, REGISTRY)
     relay = Relay(context(), app)
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
