@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.failures import Failure
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.storage import ObjectStore
 
 cli = typer.Typer(help="For operators: needs the server's LUSTRAL_… settings, not an API key.", no_args_is_help=True)
 
@@ -16,14 +21,10 @@ def migrate() -> None:
     """Bring the database up to date and make the bucket where it is missing. Safe to repeat."""
     from app.migrate import upgrade
     from app.settings import load_settings
-    from app.storage import open_store
-    from app.storage_s3 import S3Store
 
     settings = load_settings()
     upgrade(settings.database_url)
-    store = open_store(settings)
-    if isinstance(store, S3Store):
-        store.ensure_bucket()
+    _store_with_bucket(settings)
     typer.echo("Database and object store are ready.")
 
 
@@ -60,3 +61,49 @@ def reseal_credentials() -> None:
         count = reseal_credentials(session, vault)
     runtime.close()
     typer.echo(f"{count} credentials are encrypted with the first key.")
+
+
+@cli.command("export-objects")
+def export_objects(folder: Annotated[Path, typer.Argument(help="Where to; what is there already is not copied again.")]) -> None:
+    """Copy the object store. Dump the database first: docs/operate.md says why."""
+    from app.backup import export_objects
+    from app.settings import load_settings
+    from app.storage import open_store
+
+    typer.echo(f"{export_objects(open_store(load_settings()), folder)} objects copied to {folder}.")
+
+
+@cli.command("import-objects")
+def import_objects(folder: Annotated[Path, typer.Argument(help="What export-objects made.", exists=True, file_okay=False)]) -> None:
+    """Put a copy of the object store back, before the database is restored. Safe to repeat."""
+    from app.backup import import_objects
+    from app.settings import load_settings
+
+    typer.echo(f"{import_objects(_store_with_bucket(load_settings()), folder)} objects put back.")
+
+
+@cli.command("check-objects")
+def check_objects() -> None:
+    """Has the object store all that the database names? Exit status 1: no, and the keys are printed."""
+    from app.backup import missing_objects
+    from app.runtime import Runtime
+    from app.settings import load_settings
+
+    runtime = Runtime.open(load_settings())
+    with runtime.read() as session:
+        missing = missing_objects(session, runtime.store)
+    runtime.close()
+    for key in missing:
+        typer.echo(key)
+    typer.echo(f"{len(missing)} objects are missing." if missing else "Every object that the database names is there.", err=True)
+    raise typer.Exit(1 if missing else 0)
+
+
+def _store_with_bucket(settings: Settings) -> ObjectStore:
+    from app.storage import open_store
+    from app.storage_s3 import S3Store
+
+    store = open_store(settings)
+    if isinstance(store, S3Store):
+        store.ensure_bucket()
+    return store
