@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine
 
@@ -30,6 +31,18 @@ def downgrade(database_url: str, revision: str) -> None:
 def revision_of(connection: Connection) -> str | None:
     """The migration that the database is at; null: none was ever applied."""
     return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_migrated(database_url: str) -> bool:
+    """Has the database the schema of this code, or a later one, which has to suit this code too? False where it cannot be asked."""
+    engine = make_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            return revision_of(connection) not in (None, *known_revisions()[:-1])
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
 
 
 def known_revisions() -> list[str]:

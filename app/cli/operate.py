@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,22 @@ def migrate() -> None:
     upgrade(settings.database_url)
     _store_with_bucket(settings)
     typer.echo("Database and object store are ready.")
+
+
+@cli.command("wait-for-migration")
+def wait_for_migration(
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 600.0,
+) -> None:
+    """Wait until the database has the schema that this version needs, or a later one. For what starts beside `migrate`."""
+    from app.migrate import is_migrated
+    from app.settings import load_settings
+
+    deadline = time.monotonic() + timeout
+    while not is_migrated(load_settings().database_url):
+        if time.monotonic() >= deadline:
+            raise Failure("The database is not migrated. Run `lustral operate migrate`; `lustral doctor` says what keeps it from working.")
+        time.sleep(min(2.0, timeout))
+    typer.echo("The database has the schema that this version needs.")
 
 
 @cli.command("create-key")
