@@ -28,7 +28,7 @@ bench: $(STAMPS)/demo ## The defence on three known models, some minutes; result
 test: $(STAMPS)/test ## Every test, against real servers that it starts and stops itself
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMPS)/lint ## Format, lint, types, import rules, generated pages, Dockerfiles
+lint: $(STAMPS)/lint ## Format, lint, types, import rules, generated pages, Docker and Kubernetes files
 	@exec $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 format: $(STAMPS)/lint ## Mend what ruff can mend

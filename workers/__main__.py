@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 from importlib import import_module
+from importlib.metadata import version
 
+from app.settings import load_settings
+from workers.exporter import exported_metrics
 from workers.machine import count_gpus, default_processes, usable_cores
 
 
@@ -23,18 +26,25 @@ def main() -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not count_gpus():
-        preload()
+    with exported_metrics(load_settings().metrics_port):
+        if not count_gpus():
+            preload()
+        run_worker(arguments.queues, processes)
 
+
+def run_worker(queues: str, processes: int) -> None:
+    """Take messages until told to stop."""
     from workers.celery_app import app
+    from workers.metrics import INFO
 
+    INFO.labels(version("lustral"), queues).set(1)
     app.worker_main(
         [
             "worker",
             "--pool=prefork",
             f"--concurrency={processes}",
-            f"--queues={arguments.queues}",
-            f"--hostname={arguments.queues.replace(',', '-')}-{os.getpid()}@%h",
+            f"--queues={queues}",
+            f"--hostname={queues.replace(',', '-')}-{os.getpid()}@%h",
             "--loglevel=INFO",
             "--without-gossip",
             "--without-mingle",

@@ -21,6 +21,7 @@ from app.jobs.attempts import cancel_attempts
 from app.jobs.outbox import ring
 from app.jobs.plan import PlannedStep, Queue
 from app.jobs.tables import JobRow, StepRow
+from app.tracing import current_carrier, travelling
 from app.webhooks.tables import WebhookRow
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -124,7 +125,7 @@ def announce(session: Session, step: StepRow, *, now: datetime) -> None:
     if step.not_before is not None and step.not_before > now:
         step.ring_again_at = step.not_before
         return
-    ring(session, "run_step", _queue(step), step.id, now=now)
+    ring(session, "run_step", _queue(step), step.id, now=now, carrier=travelling(step.trace or {}))
     step.ring_again_at = now + min(RING_AGAIN_AFTER * 2**step.rings, RING_AGAIN_AT_MOST)
     step.rings = min(step.rings + 1, 10)
 
@@ -151,6 +152,7 @@ def _new_step(job: JobRow, planned: PlannedStep, *, max_attempts: int) -> StepRo
         attempt=0,
         rings=0,
         max_attempts=max_attempts,
+        trace=current_carrier() or None,
         created_at=job.created_at,
     )
 
