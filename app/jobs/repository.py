@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
-from app.jobs.states import FINAL
+from app.jobs.states import UNFINISHED
 from app.jobs.tables import EventRow, JobRow, StepRow
 from app.repository import count_owned
 
@@ -24,14 +24,14 @@ def steps_by_job(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[
 
 
 def count_unfinished(session: Session, tenant_id: str) -> int:
-    return count_owned(session, JobRow, tenant_id, JobRow.status.not_in(FINAL))
+    return count_owned(session, JobRow, tenant_id, JobRow.status.in_(UNFINISHED))
 
 
 def unfinished_jobs_reading(session: Session, input_id: str) -> Sequence[str]:
     """Ids of the jobs that still need this model or data set."""
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
-    return session.scalars(select(JobRow.id).where(JobRow.status.not_in(FINAL), reads | evaluates).order_by(JobRow.id)).all()
+    return session.scalars(select(JobRow.id).where(JobRow.status.in_(UNFINISHED), reads | evaluates).order_by(JobRow.id)).all()
 
 
 def list_events(session: Session, job_id: str, *, after: int | None, oldest_first: bool, limit: int) -> Sequence[EventRow]:

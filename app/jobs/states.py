@@ -25,6 +25,7 @@ from app.webhooks.tables import WebhookRow
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 FinalStatus = Literal["succeeded", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset(get_args(FinalStatus))
+UNFINISHED = ("queued", "running", "cancelling")
 UNFINISHED_STEP = ("blocked", "ready", "running")
 
 # A ready step that nobody claimed is announced again after a minute, then ever less often, so that a long queue does

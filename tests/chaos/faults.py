@@ -9,7 +9,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,15 +82,17 @@ def _thaw(scene: Scene, armed: Armed) -> None:
     try:
         scene.cluster.pause(LEASE_SECONDS + scene.rng.uniform(0.5, 2.5))
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # another fault may have killed it meanwhile
+            os.kill(pid, signal.SIGCONT)
 
 
 def _kill_for_memory(scene: Scene, armed: Armed) -> None:
     """What the kernel does to the largest process."""
     pid = armed.pid()
     assert pid is not None
-    scene.cluster.wait_for("it to take its memory", lambda: psutil.Process(pid).memory_info().rss > MEMORY)
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        scene.cluster.wait_for("it to take its memory", lambda: psutil.Process(pid).memory_info().rss > MEMORY)
+        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
