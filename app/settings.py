@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(3.0, gt=0, description="How often a worker renews its lease, and learns that its job was cancelled.")
     work_dir: Path | None = Field(None, description="A worker's cache and scratch folder; null: the system's temporary folder.")
     cache_bytes: int = Field(100 * 1024 * MIB, gt=0, description="What a worker's cache may hold; the files used longest ago go first.")
+    worker_processes: int | None = Field(
+        None, ge=1, description="Steps that a worker runs at a time; null: one for each GPU, or up to two on a machine without."
+    )
     worker_threads: int | None = Field(None, ge=1, description="Torch threads of a worker; null: the cores this process may use.")
 
     part_size: int = Field(16 * MIB, ge=5 * MIB, description="Smallest size of an upload's parts, bytes.")

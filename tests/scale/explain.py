@@ -24,8 +24,8 @@ from tests.scale.plans import Statement, explain, large_tables
 from tests.scale.queries import HOT, READS_ALL
 from tests.servers.postgres import run_postgres
 
-MOST_READ = 2000
-"""Rows that a statement may touch; the largest batch asked for here has 1,000."""
+MOST_READ = 3000
+"""Rows that a statement may touch: the largest batch asked for here has 1,000, and a million jobs have 2,100 that are not over."""
 
 
 def main() -> int:
