@@ -24,7 +24,9 @@ def forget_old_events(sessions: sessionmaker[Session], *, kept: timedelta, batch
         with sessions.begin() as session:
             oldest = select(EventRow.id, EventRow.created_at).order_by(EventRow.id).limit(batch).subquery()
             old = select(oldest.c.id).where(oldest.c.created_at < database_now(session) - kept)
-            deleted: int = session.execute(delete(EventRow).where(EventRow.id.in_(old)).execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined]
+            deleted: int = session.execute(
+                delete(EventRow).where(EventRow.id.in_(old)).execution_options(synchronize_session=False)
+            ).rowcount  # type: ignore[attr-defined]
         forgotten += deleted
         if deleted < batch:
             return forgotten

@@ -11,9 +11,9 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
+import redis
 from sqlalchemy import select
 
 from app.jobs.tables import StepRow
@@ -123,7 +123,7 @@ def _database_restarted(scene: Scene) -> Iterator[None]:
 def _database_away(scene: Scene) -> Iterator[None]:
     """While a worker is inside a step, so that it is heartbeats that fail."""
     yield
-    scene.until("a worker to be inside a step", lambda: scene.cluster.busy())
+    scene.until("a worker to be inside a step", scene.cluster.busy)
     scene.cluster.postgres.server.stop(signal.SIGQUIT)
     scene.cluster.pause(scene.outage_seconds)
     scene.cluster.postgres.server.start()
@@ -177,11 +177,19 @@ def _messages_reordered(scene: Scene) -> Iterator[None]:
     cluster = scene.cluster
     for _ in range(10):
         for queue in QUEUES:
-            waiting = [message for message in iter(lambda: cluster.broker.rpop(queue), None)]
+            waiting = _take_all(cluster.broker, queue)
             scene.rng.shuffle(waiting)
             if waiting:
                 cluster.broker.lpush(queue, *waiting)
         cluster.pause(0.15)
+
+
+def _take_all(broker: redis.Redis, queue: str) -> list[bytes]:
+    messages = []
+    while (message := broker.rpop(queue)) is not None:
+        assert isinstance(message, bytes)
+        messages.append(message)
+    return messages
 
 
 @contextmanager
@@ -195,7 +203,10 @@ def _workers_told_to_go(scene: Scene) -> Iterator[None]:
 
 
 FAULTS: Mapping[str, Fault] = {
-    **{f"kill -9 of a process: {point}": _at(point, "kill") for point in ("claimed", "mid-batch", "outputs-stored", "committed")},  # type: ignore[arg-type]
+    "kill -9 of a process: claimed": _at("claimed", "kill"),
+    "kill -9 of a process: mid-batch": _at("mid-batch", "kill"),
+    "kill -9 of a process: outputs-stored": _at("outputs-stored", "kill"),
+    "kill -9 of a process: committed": _at("committed", "kill"),
     "kill -9 of a process: checkpoint-stored": _at("checkpoint-stored", "kill"),
     "kill -9 of a process: webhook-sent": _at("webhook-sent", "kill"),
     "kill -9 of a whole worker: claimed": _at("claimed", "kill-group"),

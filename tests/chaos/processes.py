@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import signal
 import sys
@@ -65,7 +64,7 @@ def expected_lines(shards: int) -> bytes:
 
 
 def _publish(inputs: StepInputs) -> dict[str, Any]:
-    content = b"".join((folder / "lines").read_bytes() for kind in ("scan", "purify") for folder in inputs.previous[kind])  # type: ignore[index]
+    content = b"".join((folder / "lines").read_bytes() for kind in ("scan", "purify") for folder in inputs.previous[kind])
     (inputs.outputs / "lines.txt").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     artifact = {"name": "lines.txt", "step": "publish", "path": "lines.txt", "media_type": "text/plain", "sha256": digest}
@@ -109,11 +108,20 @@ def _lead_relay_through_points() -> None:
 
 
 def _before(owner: Any, name: str, point: Point) -> None:
-    _wrap(owner, name, lambda call: (_points().reach(point), call())[1])
+    def around(call: Callable[[], Any]) -> Any:
+        _points().reach(point)
+        return call()
+
+    _wrap(owner, name, around)
 
 
 def _after(owner: Any, name: str, point: Point) -> None:
-    _wrap(owner, name, lambda call: (call(), _points().reach(point))[0])
+    def around(call: Callable[[], Any]) -> Any:
+        found = call()
+        _points().reach(point)
+        return found
+
+    _wrap(owner, name, around)
 
 
 def _wrap(owner: Any, name: str, around: Callable[[Callable[[], Any]], Any]) -> None:

@@ -30,6 +30,14 @@ class Proxy:
     plan: deque[S3Fault] = field(default_factory=deque)
     suffered: list[S3Fault] = field(default_factory=list)
 
+    def next_fault(self) -> S3Fault | None:
+        try:
+            fault = self.plan.popleft()
+        except IndexError:
+            return None
+        self.suffered.append(fault)
+        return fault
+
 
 @contextmanager
 def run_proxy(upstream: str) -> Iterator[Proxy]:
@@ -58,12 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _pass(self) -> None:
-        try:
-            fault: S3Fault | None = self.world.plan.popleft()
-        except IndexError:
-            fault = None
-        else:
-            self.world.suffered.append(fault)
+        fault = self.world.next_fault()
         if fault == "refused" or (fault == "truncated" and self.command in ("PUT", "POST")):
             self.close_connection = True
             return
@@ -77,8 +80,6 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(SLOW_SECONDS)
         self._forward(body, truncate=fault == "truncated")
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
 
     def handle_expect_100(self) -> bool:
         return True  # answered once we know what becomes of the request
@@ -121,3 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+for _method in ("GET", "PUT", "POST", "DELETE", "HEAD"):
+    setattr(_Handler, f"do_{_method}", _Handler._pass)

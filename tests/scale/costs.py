@@ -10,9 +10,10 @@ import json
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -60,31 +61,35 @@ def main() -> int:
 
 def measure_transactions(world: World) -> dict[str, dict[str, dict[str, float]]]:
     """Seconds from begin to commit, and of the database's own core, by name and number of shards."""
-    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("claim", "renew", "progress", "checkpoint", "complete")}
-    manifest = {"files": [{"path": "lines", "key": "k" * 100, "sha256": "0" * 64, "bytes": OBJECT}]}
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for shards in SHARDS:
         job_id = world.job("scan", shards=shards)
         steps = [step.id for step in world.steps(job_id, "scan")]
-        held = [world.claimed(id) for id in steps[:8]]  # the first also starts the job
-        told = {"done": 1, "total": 9, "unit": "samples", "per_second": 1.0}
-        fresh = iter(steps[8:])
-        few = min(TIMES, shards - 8)
-        claimed: list[leases.Lease] = []
-
-        def claim(session: Session, fresh: Any = fresh, claimed: list[leases.Lease] = claimed) -> None:
-            lease = leases.claim_step(session, next(fresh), worker="worker", lease_seconds=600)
-            assert lease is not None
-            claimed.append(lease)
-
-        number = str(shards)
-        found["claim"][number] = _time(world, claim, few)
-        found["renew"][number] = _time(world, lambda session, held=held: leases.renew_lease(session, held[0], lease_seconds=600), TIMES)
-        found["progress"][number] = _time(world, lambda session, held=held: leases.save_progress(session, held[0], told), TIMES)
-        found["checkpoint"][number] = _time(world, lambda session, held=held: leases.save_checkpoint(session, held[0], manifest), TIMES)
-        found["complete"][number] = _time(
-            world, lambda session, claimed=claimed: leases.complete_step(session, claimed.pop(), result={}, outputs=manifest), few
-        )
+        for name, (work, times) in _transactions(world, steps).items():
+            found[name][str(shards)] = _time(world, work, times)
     return found
+
+
+def _transactions(world: World, steps: list[str]) -> dict[str, tuple[Callable[[Session], object], int]]:
+    """What is measured on a fresh job, in this order, and how often. `complete` ends the steps that `claim` has taken."""
+    held = world.claimed(steps[0])  # starts the job
+    fresh, claimed = iter(steps[1:]), list[leases.Lease]()
+    manifest = {"files": [{"path": "lines", "key": "k" * 100, "sha256": "0" * 64, "bytes": OBJECT}]}
+    told = {"done": 1, "total": 9, "unit": "samples", "per_second": 1.0}
+
+    def claim(session: Session) -> None:
+        lease = leases.claim_step(session, next(fresh), worker="worker", lease_seconds=600)
+        assert lease is not None
+        claimed.append(lease)
+
+    few = min(TIMES, len(steps) - 1)
+    return {
+        "claim": (claim, few),
+        "renew": (lambda session: leases.renew_lease(session, held, lease_seconds=600), TIMES),
+        "progress": (lambda session: leases.save_progress(session, held, told), TIMES),
+        "checkpoint": (lambda session: leases.save_checkpoint(session, held, manifest), TIMES),
+        "complete": (lambda session: leases.complete_step(session, claimed.pop(), result={}, outputs=manifest), few),
+    }
 
 
 def measure_message(world: World, broker_url: str) -> float:
@@ -96,11 +101,7 @@ def measure_message(world: World, broker_url: str) -> float:
         for number in range(BATCH * batches):
             ring(session, "run_step", "gpu", f"step_{number:026x}", now=now)
     with make_celery(broker_url, 60) as celery:
-        relay_batch(world.sessions, celery)  # opens the connection
-        begun = time.monotonic()
-        for _ in range(batches - 1):
-            relay_batch(world.sessions, celery)
-    return (time.monotonic() - begun) / (batches - 1) / BATCH
+        return median(_seconds(lambda: relay_batch(world.sessions, celery)) for _ in range(batches)) / BATCH
 
 
 def measure_store(settings: Settings) -> dict[str, float]:
@@ -109,23 +110,25 @@ def measure_store(settings: Settings) -> dict[str, float]:
         path = Path(folder) / "object"
         path.write_bytes(os.urandom(OBJECT))
         store.put_file("warm", path)
-        put = mean(_seconds(lambda number=number: store.put_file(f"k{number}", path)) for number in range(100))
-        get = mean(_seconds(lambda number=number: store.get_file(f"k{number}", path)) for number in range(100))
+        put = median(_seconds(lambda: store.put_file("measured", path)) for _ in range(100))
+        get = median(_seconds(lambda: store.get_file("measured", path)) for _ in range(100))
     return {"put": put, "get": get}
 
 
 def _time(world: World, work: Callable[[Session], object], times: int) -> dict[str, float]:
-    """Mean of so many transactions."""
+    """The median of so many transactions; of the database's time, which the kernel counts in hundredths of a second, the mean."""
     with world.sessions() as session:
         pid = session.scalar(text("SELECT pg_backend_pid()"))
-    used, begun = _cpu(pid), time.monotonic()
+    used = _cpu(pid)
+    taken = []
     for _ in range(times):
+        begun = time.monotonic()
         with world.sessions.begin() as session:
             work(session)
-    seconds = time.monotonic() - begun
+        taken.append(time.monotonic() - begun)
     with world.sessions() as session:
         assert session.scalar(text("SELECT pg_backend_pid()")) == pid, "one connection did it all"
-    return {"seconds": seconds / times, "database": (_cpu(pid) - used) / times}
+    return {"seconds": median(taken), "database": (_cpu(pid) - used) / times}
 
 
 def _cpu(pid: int | None) -> float:

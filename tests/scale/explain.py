@@ -1,6 +1,7 @@
 """`python -m tests.scale.explain --jobs 1000000 --events 20000000 --out FILE`: the plans and times of the hot queries on large tables.
 
-Fills a PostgreSQL of its own (about 8 GB and ten minutes for these numbers), and exits with 1 if a query reads a large table from end to end.
+Fills a PostgreSQL of its own (10 GB and a quarter of an hour for these numbers), and exits with 1 if a query reads a large table
+from end to end.
 """
 
 from __future__ import annotations

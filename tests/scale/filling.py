@@ -10,7 +10,7 @@ TENANTS = 200
 DAYS = 120
 """The rows are spread evenly over so many days, up to now."""
 
-# Shares of jobs by status: nearly all are over. One in a thousand has just been queued, one in a thousand runs, one in 10,000 is being cancelled.
+# Nearly all jobs are over. One in a thousand has just been queued, one in a thousand runs, one in 10,000 is being cancelled.
 _JOB = """
 CREATE TEMPORARY TABLE filled ON COMMIT DROP AS
 SELECT n,
@@ -61,7 +61,8 @@ _ROWS = {
         SELECT 'blob_' || lpad(to_hex(n), 26, '0') AS blob_id, 'art_' || lpad(to_hex(n), 26, '0') AS owner_id
         FROM filled WHERE n % 20000 <> 9""",
     "webhooks": """
-        SELECT 'wh_' || n AS id, tenant_id, id AS job_id, 'https://example.com/' AS url, '' AS description, '["job.succeeded"]'::jsonb AS events,
+        SELECT 'wh_' || n AS id, tenant_id, id AS job_id, 'https://example.com/' AS url, '' AS description,
+               '["job.succeeded"]'::jsonb AS events,
                true AS enabled, 1 AS secret_generation, at AS created_at, at AS updated_at
         FROM filled""",
     "webhook_deliveries": """
@@ -71,7 +72,8 @@ _ROWS = {
         FROM filled""",
     "uploads": """
         SELECT 'upl_' || lpad(to_hex(n), 26, '0') AS id, tenant_id, 'file' AS filename, 1 AS bytes, 1 AS part_size, 'completed' AS status,
-               'tenants/' || tenant_id || '/uploads/' || n AS key, '' AS multipart_id, at AS created_at, at + interval '150 days' AS expires_at
+               'tenants/' || tenant_id || '/uploads/' || n AS key, '' AS multipart_id, at AS created_at,
+               at + interval '150 days' AS expires_at
         FROM filled WHERE n % 10 = 0""",
     "outbox": """
         SELECT n AS id, 'run_step' AS topic, '{"queue": "gpu", "id": "step_1"}'::jsonb AS payload, now() AS created_at
@@ -94,7 +96,7 @@ def fill(connection: Connection, *, jobs: int, events: int) -> None:
         columns = ", ".join(connection.execute(text(f"{rows} LIMIT 0"), _used(rows, sizes)).keys())
         connection.execute(text(f"INSERT INTO {table} ({columns}) {rows}"), _used(rows, sizes))
     for table in ("events", "outbox"):
-        connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"))
+        connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"))  # noqa: S608
 
 
 def _used(statement: str, sizes: dict[str, int]) -> dict[str, int]:

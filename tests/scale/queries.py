@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from celery import Celery
 from sqlalchemy import select
@@ -70,7 +70,9 @@ def _delete_job(session: Session) -> None:
 HOT: Mapping[str, Callable[[Sessions], object]] = {
     "claim a step": _in_session(_claim),
     "renew a lease": _in_session(lambda session: leases.renew_lease(session, _claim(session), lease_seconds=60)),
-    "report progress": _in_session(lambda session: leases.save_progress(session, _claim(session), {"done": 1, "total": 9, "unit": "samples", "per_second": 1.0})),
+    "report progress": _in_session(
+        lambda session: leases.save_progress(session, _claim(session), {"done": 1, "total": 9, "unit": "samples", "per_second": 1.0})
+    ),
     "complete a step": _in_session(_complete),
     "list a tenant's jobs": _in_session(_list),
     "list a tenant's queued jobs": _in_session(lambda session: _list(session, status="queued")),

@@ -32,7 +32,7 @@ class Costs:
 
     @classmethod
     def read(cls, costs: Path, measured: Path) -> Self:
-        """From the JSON of `tests.scale.costs`, and from that of `lustral bench scale`, whose run with one process tells the samples' times."""
+        """From the JSON of `tests.scale.costs`, and from that of `lustral bench scale`, whose smallest run tells a sample's time."""
         document, scale = json.loads(costs.read_text()), json.loads(measured.read_text())
         run = min(scale["runs"], key=lambda run: run["processes"])
         return cls(

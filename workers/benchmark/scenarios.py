@@ -60,9 +60,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
     ideal = 1 / sum(found["sample_seconds"].values())
     counts = sorted({row["workers"] for row in found["rows"]})
     axes.loglog(counts, [count * ideal for count in counts], "--", color="0.6", label="perfect")
-    for name in SCENARIOS:
+    for name, (jobs, shards) in SCENARIOS.items():
         rows = [row for row in found["rows"] if row["scenario"] == name]
-        jobs, shards = SCENARIOS[name]
         axes.loglog(
             [row["workers"] for row in rows],
             [row["samples_per_second"] for row in rows],

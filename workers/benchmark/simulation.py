@@ -64,7 +64,7 @@ class Simulation:
         self.waited = 0.0
         """Seconds that workers spent waiting to report, claim and complete, all together."""
         self._costs = costs
-        self._rng = random.Random(seed)
+        self._rng = random.Random(seed)  # noqa: S311  (nothing secret about it)
         self._idle = list(range(workers))
         self._events: list[tuple[float, int, Process]] = []
         self._number = 0
