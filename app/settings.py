@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     )
     work_dir: Path | None = Field(None, description="A worker's cache and scratch folder; null: the system's temporary folder.")
     cache_bytes: int = Field(100 * 1024 * MIB, gt=0, description="What a worker's cache may hold; the files used longest ago go first.")
+    worker_processes: int | None = Field(
+        None, ge=1, description="Steps that a worker runs at a time; null: one for each GPU, or up to two on a machine without."
+    )
     worker_threads: int | None = Field(None, ge=1, description="Torch threads of a worker; null: the cores this process may use.")
 
     part_size: int = Field(16 * MIB, ge=5 * MIB, description="Smallest size of an upload's parts, bytes.")
@@ -70,6 +73,10 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "",
         description="Addresses and networks, by commas, whose `X-Forwarded-For` is believed. Start uvicorn with --no-proxy-headers.",
+    )
+
+    events_kept_days: int | None = Field(
+        90, ge=1, description="Events of jobs older than this are forgotten; jobs, reports and artifacts stay. Null: kept for good."
     )
 
     allow_private_webhooks: bool = Field(False, description="Let webhooks reach private addresses: never on a server that strangers share.")

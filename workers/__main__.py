@@ -19,9 +19,10 @@ from workers.machine import count_gpus, default_processes, usable_cores
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workers", description="Run steps of jobs, inspections and webhook deliveries.")
     parser.add_argument("--queues", default="gpu,io", help="which work to take: gpu (steps of jobs), io (inspections, reports, webhooks)")
-    parser.add_argument("--processes", type=int, default=None, help="steps at a time; one per GPU, or up to two on a machine without")
+    at_a_time = "steps at a time; the default is LUSTRAL_WORKER_PROCESSES, else one per GPU, or up to two on a machine without"
+    parser.add_argument("--processes", type=int, default=None, help=at_a_time)
     arguments = parser.parse_args()
-    processes = arguments.processes or default_processes()
+    processes = arguments.processes or int(os.environ.get("LUSTRAL_WORKER_PROCESSES", "0")) or default_processes()
     threads = os.environ.get("LUSTRAL_WORKER_THREADS") or str(max(1, usable_cores() // processes))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads

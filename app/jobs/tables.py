@@ -49,7 +49,9 @@ class JobRow(Base):
     __table_args__ = (
         CheckConstraint("status IN ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')", name="status"),
         Index(None, "tenant_id", "id"),
-        Index(None, "tenant_id", "status"),
+        Index(None, "tenant_id", "status", "id"),
+        Index(None, "tenant_id", "model_id", "id"),
+        Index(None, "status"),
         Index(None, "swept_at", "finished_at"),
         Index(None, "status", "deadline_at"),
     )
