@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from celery import Celery
 from sqlalchemy import select
@@ -12,7 +13,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 import app.tables  # noqa: F401
 from app.blobs import repository as blobs
-from app.db import database_now
 from app.idempotency.repository import forget_expired
 from app.jobs import leases, repository, retention, states
 from app.jobs.leases import Lease
@@ -21,6 +21,7 @@ from app.pagination import PageRequest
 from app.repository import list_owned
 from app.uploads.repository import expired
 from workers import reaper, relay, sweeper
+from workers.context import Context
 
 Sessions = sessionmaker[Session]
 TENANT = "ten_0"
@@ -88,8 +89,8 @@ HOT: Mapping[str, Callable[[Sessions], object]] = {
     "reaper: leases that ran out": reaper.reap,
     "reaper: ready steps to announce": reaper.ring_for_ready_steps,
     "reaper: deliveries due": reaper.ring_for_due_deliveries,
-    "sweeper: jobs to sweep": _in_session(lambda session: sweeper._unswept(session, database_now(session))),
-    "sweeper: keys that a job names": _in_session(lambda session: sweeper._named_keys(session, JOB, f"jobs/{JOB}/")),
+    "sweeper: jobs to sweep": lambda sessions: next(sweeper._unswept(cast(Context, SimpleNamespace(reads=sessions))), None),
+    "sweeper: keys that a job names": _in_session(lambda session: sweeper._named_keys(session, JOB, {f"jobs/{JOB}/outputs"})),
     "housekeeping: uploads past their time": _in_session(lambda session: expired(session, now=datetime.now(UTC), limit=100)),
     "housekeeping: answers to forget": _in_session(lambda session: forget_expired(session, now=datetime.now(UTC))),
     "housekeeping: a batch of old events": lambda sessions: retention.forget_old_events(sessions, kept=timedelta(days=3650), batch=1000),
