@@ -16,6 +16,6 @@ def keep_house(runtime: Runtime) -> None:
     drop_expired(runtime)
     with runtime.write.begin() as session:
         forget_expired(session, now=datetime.now(UTC))
-    if runtime.settings.events_kept_days is not None:
+    if runtime.settings.events_kept_days:
         forget_old_events(runtime.write, kept=timedelta(days=runtime.settings.events_kept_days))
     sweep(runtime.write, runtime.store)

@@ -57,8 +57,8 @@ class Settings(BaseSettings):
     requests_per_second: float = Field(200.0, gt=0, description="Rate a tenant may call at, on average, on each API process.")
     request_burst: int = Field(1000, gt=0, description="Requests a tenant may make at once before the rate counts.")
 
-    events_kept_days: int | None = Field(
-        90, ge=1, description="Events of jobs older than this are forgotten; jobs, reports and artifacts stay. Null: kept for good."
+    events_kept_days: int = Field(
+        90, ge=0, description="Events of jobs older than this are forgotten; jobs, reports and artifacts stay. 0: they are kept for good."
     )
 
     allow_private_webhooks: bool = Field(
