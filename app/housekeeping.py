@@ -30,7 +30,7 @@ def _forget_answers(runtime: Runtime) -> None:
 
 
 def _forget_events(runtime: Runtime) -> None:
-    if runtime.settings.events_kept_days is not None:
+    if runtime.settings.events_kept_days:
         forget_old_events(runtime.write, kept=timedelta(days=runtime.settings.events_kept_days))
 
 

@@ -75,8 +75,8 @@ class Settings(BaseSettings):
         description="Addresses and networks, by commas, whose `X-Forwarded-For` is believed. Start uvicorn with --no-proxy-headers.",
     )
 
-    events_kept_days: int | None = Field(
-        90, ge=1, description="Events of jobs older than this are forgotten; jobs, reports and artifacts stay. Null: kept for good."
+    events_kept_days: int = Field(
+        90, ge=0, description="Events of jobs older than this are forgotten; jobs, reports and artifacts stay. 0: they are kept for good."
     )
 
     allow_private_webhooks: bool = Field(False, description="Let webhooks reach private addresses: never on a server that strangers share.")

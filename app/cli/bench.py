@@ -39,9 +39,14 @@ def scale(
     out: Annotated[Path | None, typer.Option(help="JSON file for the times.")] = None,
     costs: Annotated[
         Path | None,
-        typer.Option("--simulate", help="Measure nothing: simulate up to 1,000 workers on 10 million samples from these costs."),
+        typer.Option(
+            "--simulate",
+            exists=True,
+            dir_okay=False,
+            help="Measure nothing: simulate up to 1,000 workers on 10 million samples from these costs.",
+        ),
     ] = None,
-    measured: Annotated[Path, typer.Option(help="With --simulate: an earlier run's --out.")] = Path("benchmarks/results/scale.json"),
+    measured: Annotated[Path, typer.Option(help="With --simulate: an earlier run's --out.")] = Path("benchmarks/scale/measured.json"),
     seed: Annotated[int, typer.Option(help="With --simulate.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="With --simulate: PNG file.")] = None,
 ) -> None:

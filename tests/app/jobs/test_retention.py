@@ -10,8 +10,11 @@ import pytest
 from sqlalchemy import select
 
 from app.db import database_now
+from app.housekeeping import keep_house
 from app.jobs.retention import forget_old_events
 from app.jobs.tables import EventRow
+from app.runtime import Runtime
+from app.settings import Settings
 from tests.worlds.jobs import World, make_world
 
 KEPT = timedelta(days=90)
@@ -45,3 +48,24 @@ def test_events_past_their_time_are_forgotten_and_the_jobs_stay(world: World) ->
 def test_one_batch_is_looked_at_where_there_is_nothing_to_do(world: World) -> None:
     world.job()
     assert forget_old_events(world.sessions, kept=KEPT) == 0
+
+
+@pytest.mark.parametrize(("days", "left"), [(90, 0), (0, 1)])
+def test_housekeeping_keeps_events_as_long_as_the_operator_says(world: World, tmp_path: Path, days: int, left: int) -> None:
+    world.job()
+    with world.sessions.begin() as session:
+        [event] = session.scalars(select(EventRow)).all()
+        event.created_at = database_now(session) - timedelta(days=91)
+    runtime = Runtime.open(
+        Settings(
+            database_url=world.sessions.kw["bind"].url.render_as_string(hide_password=False),
+            broker_url="memory://",
+            storage_url=f"file://{tmp_path / 'objects'}",
+            secret_key="0123456789abcdef0123456789abcdef",
+            events_kept_days=days,
+        )
+    )
+    keep_house(runtime)
+    runtime.close()
+    with world.sessions() as session:
+        assert len(session.scalars(select(EventRow.id)).all()) == left
