@@ -128,7 +128,7 @@ class TestInputs:
         run(context, world.steps(job_id, "scan")[0].id, write_something)
         error = world.get(job_id).error
         assert error is not None
-        assert "changed in it" in error["detail"]
+        assert "are not those that were stored" in error["detail"]
 
 
 class TestSuccess:
