@@ -23,14 +23,17 @@ log = structlog.get_logger()
 
 # A timer of processor time: it ticks while something computes, and costs nothing while a step waits.
 SIGNAL = signal.SIGVTALRM
-TICK_SECONDS = 0.5
-TURN_SECONDS = 0.05
+TICK_SECONDS = 0.2
+TURN_SECONDS = 0.1
 # How long a step may take to notice by itself that it must stop.
 GRACE = {Stop.LEASE_LOST: 0.5, Stop.CANCELLED: 0.5, Stop.SHUTDOWN: 10.0}
 
 
 class Interrupted(BaseException):
-    """The step did not stop by itself. No `Exception`, because what sets bad samples aside must not set this aside."""
+    """The step did not stop by itself. No `Exception`, because what sets bad samples aside must not set this aside.
+
+    It may have struck in the middle of anything, an import too: the process must run no other step.
+    """
 
 
 class Interruption:

@@ -39,16 +39,19 @@ log = structlog.get_logger()
 RunStep = Callable[[StepKind, StepInputs, Reporter], dict[str, Any]]
 
 
-def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None:
+def run(context: Context, step_id: str, run_step: RunStep | None = None) -> bool:
     """Claim the step and see it through, or do nothing if it is not to be had. Never raises for what a step does wrong.
 
     run_step: stands in for `gpu_jobs.steps.run_step`.
+
+    Returns:
+        False when the step had to be interrupted: then this process is not fit to run another.
     """
     settings = context.settings
     with context.sessions.begin() as session:
         lease = claim_step(session, step_id, worker=context.worker, lease_seconds=settings.lease_seconds)
     if lease is None:
-        return
+        return True
     with (
         structlog.contextvars.bound_contextvars(step_id=step_id, job_id=lease.job_id, attempt=lease.attempt),
         Heartbeat(context.sessions, lease, lease_seconds=settings.lease_seconds, every=settings.heartbeat_seconds) as heartbeat,
@@ -65,6 +68,8 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
             log.warning("step.lease_lost")
         except (Exception, Interrupted) as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
             _end_early(context, lease, heartbeat, error)
+            return not isinstance(error, Interrupted)
+    return True
 
 
 def _inspect(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path) -> None:

@@ -345,7 +345,7 @@ class TestStopping:
                 threading.Event().wait(30)
             raise AssertionError("nobody woke the step")
 
-        run(context, world.steps(job_id, "scan")[0].id, wait)
+        assert not run(context, world.steps(job_id, "scan")[0].id, wait), "who knows what was half done"
         assert world.get(job_id).status == "cancelled"
 
     def test_a_cancelled_job_stops_its_step_in_mid_work(self, context: Context, world: World) -> None:
