@@ -26,7 +26,7 @@ SIGNAL = signal.SIGVTALRM
 TICK_SECONDS = 0.2
 # A starved heartbeat gets a turn this long, so often: it may as well wait for a database that is away, which must not slow the step.
 TURN_SECONDS = 0.1
-TURN_EVERY = 0.5
+TURN_EVERY = 0.2
 # How long a step may take to notice by itself that it must stop.
 GRACE = {Stop.LEASE_LOST: 0.5, Stop.CANCELLED: 0.5, Stop.SHUTDOWN: 10.0}
 
