@@ -28,7 +28,8 @@ def run_step(self: Task[Any, Any], id: str) -> None:
 
     if shutdown.requested():
         raise Reject("this worker is leaving", requeue=True)
-    run(context(), id, message=_carrier(self))
+    if not run(context(), id, message=_carrier(self)):
+        raise SystemExit  # Celery starts a new process in its place; that the bell rings once more changes nothing
 
 
 @app.task(name="deliver_webhook", bind=True)

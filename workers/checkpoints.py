@@ -51,6 +51,13 @@ class Checkpoints:
             app.jobs.leases.LeaseLost: the step is no longer ours.
         """
         begun = time.monotonic()
+        try:
+            self._save(before_each)
+        finally:  # also after a failure: a store that is away is not asked after each batch
+            ended = time.monotonic()
+            self._next = ended + max(SHORTEST_PAUSE, PAUSE_FACTOR * (ended - begun))
+
+    def _save(self, before_each: Callable[[], None]) -> None:
         self._number += 1
         prefix = f"{self._prefix}/{self._lease.attempt}-{self._number}"
         files = upload_folder(self._context.store, self._folder, prefix, known=self._saved, before_each=before_each)
@@ -59,8 +66,6 @@ class Checkpoints:
         dropped = {file["key"] for file in self._saved} - {file["key"] for file in files}
         self._saved = files
         delete_quietly(self._context.store, dropped)
-        ended = time.monotonic()
-        self._next = ended + max(SHORTEST_PAUSE, PAUSE_FACTOR * (ended - begun))
 
 
 def restore_checkpoint(store: ObjectStore, saved: dict[str, Any] | None, folder: Path) -> None:

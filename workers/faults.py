@@ -14,7 +14,7 @@ from workers.outages import is_disk_full, is_outage
 def describe_fault(error: BaseException, reference: str) -> dict[str, str]:
     """The `error` of the attempt. reference: names the line of the log that has all of it.
 
-    Types: `out-of-memory`, `disk-full`, `outage`, `stored-bytes-damaged`, and `step-error` for whatever else.
+    Types: `out-of-memory`, `disk-full`, `outage`, `damaged-bytes`, and `step-error` for whatever else.
     """
     type, title, detail = _kind(error)
     return problem(type, title, f"{detail} The operator finds the rest in the log under {reference}.")
@@ -29,5 +29,5 @@ def _kind(error: BaseException) -> tuple[str, str, str]:
     if is_outage(error):
         return "outage", "Something could not be reached", "The database, a store or the network was away while the step ran."
     if isinstance(error, (CorruptObject, ObjectNotFound)):
-        return "stored-bytes-damaged", "Stored bytes are damaged", "Bytes that the step reads are missing from the store, or changed in it."
+        return "damaged-bytes", "Damaged bytes", "Bytes that the step reads are missing, or are not those that were stored."
     return "step-error", "A step failed", "The step ended by an error inside the service."

@@ -20,7 +20,7 @@ from workers.metrics import observe_gpu
 log = structlog.get_logger()
 
 # A step that must stop is nudged this often until it does.
-NUDGE_EVERY = 0.5
+NUDGE_EVERY = 0.25
 
 
 class Stop(Enum):
@@ -65,7 +65,7 @@ class Heartbeat:
         return time.monotonic() - self._turn > 2 * NUDGE_EVERY
 
     def wake_by(self, wake: Callable[[], object] | None) -> None:
-        """Have `wake` called twice a second while the step must stop, until this is called with None."""
+        """Have `wake` called a few times a second while the step must stop, until this is called with None."""
         self._wake = wake
 
     def lose(self) -> None:

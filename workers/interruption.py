@@ -23,14 +23,19 @@ log = structlog.get_logger()
 
 # A timer of processor time: it ticks while something computes, and costs nothing while a step waits.
 SIGNAL = signal.SIGVTALRM
-TICK_SECONDS = 0.5
-TURN_SECONDS = 0.05
+TICK_SECONDS = 0.2
+# A starved heartbeat gets a turn this long, so often: it may as well wait for a database that is away, which must not slow the step.
+TURN_SECONDS = 0.1
+TURN_EVERY = 0.2
 # How long a step may take to notice by itself that it must stop.
 GRACE = {Stop.LEASE_LOST: 0.5, Stop.CANCELLED: 0.5, Stop.SHUTDOWN: 10.0}
 
 
 class Interrupted(BaseException):
-    """The step did not stop by itself. No `Exception`, because what sets bad samples aside must not set this aside."""
+    """The step did not stop by itself. No `Exception`, because what sets bad samples aside must not set this aside.
+
+    It may have struck in the middle of anything, an import too: the process must run no other step.
+    """
 
 
 class Interruption:
@@ -44,7 +49,7 @@ class Interruption:
         self._heartbeat = heartbeat
         self._saving = saving
         self._stop: Stop | None = None
-        self._noticed = 0.0
+        self._noticed = self._turn_due = 0.0
         self._main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Self:
@@ -64,8 +69,9 @@ class Interruption:
     def _tick(self, _signal: int, frame: FrameType | None) -> None:
         if not self._main or (frame is not None and frame.f_code is Interruption.__exit__.__code__):
             return
-        if self._heartbeat.starved:
+        if self._heartbeat.starved and time.monotonic() >= self._turn_due:
             time.sleep(TURN_SECONDS)
+            self._turn_due = time.monotonic() + TURN_EVERY
         stop, now = self._heartbeat.stop, time.monotonic()
         if stop is not self._stop:
             self._stop, self._noticed = stop, now

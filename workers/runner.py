@@ -40,17 +40,20 @@ log = structlog.get_logger()
 RunStep = Callable[[StepKind, StepInputs, Reporter], dict[str, Any]]
 
 
-def run(context: Context, step_id: str, run_step: RunStep | None = None, *, message: Carrier | None = None) -> None:
+def run(context: Context, step_id: str, run_step: RunStep | None = None, *, message: Carrier | None = None) -> bool:
     """Claim the step and see it through, or do nothing if it is not to be had. Never raises for what a step does wrong.
 
     run_step: stands in for `gpu_jobs.steps.run_step`.
     message: what the bell carried (`app.tracing`).
+
+    Returns:
+        False when the step had to be interrupted: then this process is not fit to run another.
     """
     settings = context.settings
     with context.sessions.begin() as session:
         lease = claim_step(session, step_id, worker=context.worker, lease_seconds=settings.lease_seconds)
         if lease is None:
-            return
+            return True
         origin = origin_of(session, lease)
     with (
         observed(context.sessions, lease, origin, message or {}) as attempt,
@@ -70,6 +73,8 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None, *, mess
             attempt.outcome = "lease_lost"
         except (Exception, Interrupted) as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
             attempt.outcome = _end_early(context, lease, heartbeat, error)
+            return not isinstance(error, Interrupted)
+    return True
 
 
 def _inspect(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path) -> None:

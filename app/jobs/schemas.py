@@ -32,7 +32,7 @@ class EvaluationSets(Input):
         if isinstance(target, TargetRegex):
             try:
                 re.compile(target.regex)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"not a regular expression: {error}") from error
         return target
 

@@ -52,8 +52,10 @@ def test_the_pace_is_that_of_this_attempt(reporter: StepReporter, world: World, 
 
 
 def test_a_database_that_is_away_for_a_moment_ends_no_step(
-    reporter: StepReporter, monkeypatch: pytest.MonkeyPatch, world: World, job_id: str
+    reporter: StepReporter, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World, job_id: str
 ) -> None:
+    (tmp_path / "checkpoint" / "done").write_text("1 2 3")
+
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("SELECT", {}, Exception("connection refused"))
 
@@ -63,7 +65,9 @@ def test_a_database_that_is_away_for_a_moment_ends_no_step(
         patched.setattr("workers.checkpoints.save_checkpoint", away)
         reporter.progress(1, 1, "samples")
         reporter.metrics(loss=1.0)
-        reporter.checkpoint()
+        for _ in range(3):
+            reporter.checkpoint()
+        assert len(list(context.store.keys("checkpoints/"))) == 1, "what is away is not asked again at once"
     reporter.progress(1, 1, "samples")
     assert "job.progress" in world.event_types(job_id)
 

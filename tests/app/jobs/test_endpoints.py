@@ -71,8 +71,9 @@ class TestCreate:
         expect_problem(tenant.post("/v1/jobs", json=body(world, **fields)), 422, pointer)
         assert expect(tenant.get("/v1/jobs"), 200)["data"] == []
 
-    def test_refuses_a_pattern_that_is_none(self, tenant: Tenant, world: World) -> None:
-        evaluation = {"triggered_dataset_id": world.dataset(), "target": {"regex": "("}}
+    @pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "(" * 999 + ")" * 999])
+    def test_refuses_a_pattern_that_is_none(self, tenant: Tenant, world: World, pattern: str) -> None:
+        evaluation = {"triggered_dataset_id": world.dataset(), "target": {"regex": pattern}}
         problem = expect_problem(tenant.post("/v1/jobs", json=body(world, evaluation=evaluation)), 422)
         assert "not a regular expression" in problem["detail"]
 

@@ -116,6 +116,17 @@ class TestExpiredLease:
         assert "fell silent" in job.error["detail"]
         assert world.claim(step_id) is None
 
+    def test_is_not_counted_with_failures_of_the_step_itself(self, world: World) -> None:
+        job_id = world.job(shards=1, max_attempts=2)
+        lease = world.claim_next(job_id)
+        world.pass_time(lease_expires_at=timedelta(minutes=2))
+        reap(world.sessions)
+        world.fail(world.claimed(lease.step_id))
+        world.pass_time(not_before=timedelta(hours=1))
+        world.fail(world.claimed(lease.step_id))
+        assert world.get(job_id).status == "failed"
+        assert world.step(lease.step_id).attempt == 3, "two failures, besides the worker that was lost"
+
 
 class TestFailedAttempt:
     def test_is_repeated_after_a_pause(self, world: World) -> None:

@@ -178,5 +178,5 @@ class TestRejected:
         run(hub_context, step_id)
         step = world.step(step_id)
         assert step.error is not None
-        assert "digest" in step.error["detail"]
+        assert step.error["type"] == "urn:lustral:problem:damaged-bytes"
         assert world.subject(subject_id).files == []

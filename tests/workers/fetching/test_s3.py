@@ -178,7 +178,7 @@ class TestRejected:
         step = world.step(step_id)
         assert (step.status, world.subject(subject_id).status) == ("ready", "inspecting")
         assert step.error is not None
-        assert "ConnectError" in step.error["detail"]
+        assert step.error["type"] == "urn:lustral:problem:outage"
 
 
 class TestConnections:
