@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test lint format docs hooks clean
+.PHONY: help demo bench test chaos lint format docs hooks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -28,7 +28,10 @@ bench: $(STAMPS)/demo ## The defence on three known models, some minutes; result
 test: $(STAMPS)/test ## Every test, against real servers that it starts and stops itself
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMPS)/lint ## Format, lint, types, import rules, generated pages, Dockerfiles
+chaos: $(STAMPS)/test ## Kill, freeze and starve every part of the service; LUSTRAL_CHAOS_SCHEDULES=200 makes a night of it
+	@exec $(BIN)/python -m pytest -m chaos tests/chaos $(PYTEST_ARGS)
+
+lint: $(STAMPS)/lint ## Format, lint, types, import rules, generated pages, Docker and Kubernetes files
 	@exec $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 format: $(STAMPS)/lint ## Mend what ruff can mend

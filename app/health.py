@@ -11,7 +11,7 @@ from typing import Literal
 import redis
 import structlog
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import text
 
 from app.runtime import Runtime
@@ -86,9 +86,10 @@ async def readyz(request: Request, response: Response) -> Readiness:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics() -> Response:
-    """Prometheus text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def metrics(request: Request) -> Response:
+    """Prometheus text format: this process's requests, and what waits in the database."""
+    backlog: CollectorRegistry = request.app.state.backlog
+    return Response(generate_latest() + generate_latest(backlog), media_type=CONTENT_TYPE_LATEST)
 
 
 def _probe_database(runtime: Runtime) -> None:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the request's id, and nothing secret."""
+"""Structured logs: one JSON object a line, with the ids of request, job, step and trace, and nothing secret."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from app.tracing import add_trace_ids
+
 _SECRET = re.compile(
     r"(lus_|whsec_|hf_(?=[A-Za-z0-9]{16}))[A-Za-z0-9+/=_-]{8,}|((?:X-Amz-)?[Ss]ignature=|X-Amz-Security-Token=)[^&\s\"']+|(://[^:/@\s]*:)[^@/\s]+@"
 )
@@ -20,6 +22,7 @@ def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send this process's logs, those of libraries too, to `stream`; null: to standard error."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_trace_ids,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from opentelemetry.trace import SpanKind, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,9 +17,11 @@ from app.errors import InternalError, InvalidInput, NotFound, PayloadTooLarge, P
 from app.forwarded import IPNetwork, client_address
 from app.ids import new_id
 from app.metrics import REQUESTS, SECONDS
+from app.tracing import span
 
 log = structlog.get_logger()
 
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Anybody may send any method, and each label of a metric is kept for ever.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -69,6 +72,32 @@ class RequestContext:
             SECONDS.labels(method, route).observe(begun_after)
             seconds = round(time.perf_counter() - started, 4)
             log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+
+
+class RequestTrace:
+    """Gives each request but the probes' a span, as part of the caller's own trace where it sent a `traceparent`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _PROBES:
+            await self._app(scope, receive, send)
+            return
+        method: str = scope["method"]
+        with span(method, SpanKind.SERVER, dict(Headers(scope=scope)), **{"http.request.method": method}) as spanned:
+
+            async def send_and_note(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    spanned.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        spanned.set_status(StatusCode.ERROR)
+                await send(message)
+
+            await self._app(scope, receive, send_and_note)
+            route = getattr(scope.get("route"), "path", "unmatched")
+            spanned.update_name(f"{method} {route}")
+            spanned.set_attribute("http.route", route)
 
 
 class RequestLimits:

@@ -7,7 +7,10 @@ from importlib.resources import files
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine
 
@@ -25,17 +28,45 @@ def downgrade(database_url: str, revision: str) -> None:
     _run(database_url, lambda config: command.downgrade(config, revision))
 
 
+def revision_of(connection: Connection) -> str | None:
+    """The migration that the database is at; null: none was ever applied."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_migrated(database_url: str) -> bool:
+    """Has the database the schema of this code, or a later one, which has to suit this code too? False where it cannot be asked."""
+    engine = make_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            return revision_of(connection) not in (None, *known_revisions()[:-1])
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+
+
+def known_revisions() -> list[str]:
+    """All migrations that this code knows, the first one first."""
+    found = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in found][::-1]
+
+
 def _run(database_url: str, work: Callable[[Config], None]) -> None:
     engine = make_engine(database_url)
     try:
         with engine.begin() as connection:
             _lock(connection)
-            config = Config()
-            config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
+            config = _config()
             config.attributes["connection"] = connection
             work(config)
     finally:
         engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
+    return config
 
 
 def _lock(connection: Connection) -> None:

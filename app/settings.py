@@ -34,8 +34,8 @@ class Settings(BaseSettings):
     )
     public_url: str = Field("http://127.0.0.1:8000", description="Where clients reach this API; links in answers start with it.")
 
-    s3_access_key_id: SecretStr | None = None
-    s3_secret_access_key: SecretStr | None = None
+    s3_access_key_id: SecretStr | None = Field(None, description="Who we are to the object store; null: boto3 looks as AWS's tools do.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="That user's secret.")
     s3_public_endpoint: str | None = Field(
         None, description="Endpoint in links handed to clients, where it differs from the one this server uses."
     )
@@ -49,12 +49,15 @@ class Settings(BaseSettings):
     )
     work_dir: Path | None = Field(None, description="A worker's cache and scratch folder; null: the system's temporary folder.")
     cache_bytes: int = Field(100 * 1024 * MIB, gt=0, description="What a worker's cache may hold; the files used longest ago go first.")
+    worker_processes: int | None = Field(
+        None, ge=1, description="Steps that a worker runs at a time; null: one for each GPU, or up to two on a machine without."
+    )
     worker_threads: int | None = Field(None, ge=1, description="Torch threads of a worker; null: the cores this process may use.")
 
     part_size: int = Field(16 * MIB, ge=5 * MIB, description="Smallest size of an upload's parts, bytes.")
     upload_lifetime_seconds: int = Field(24 * 3600, gt=0, description="An upload that no model or data set uses is deleted after this.")
     link_lifetime_seconds: int = Field(900, gt=0, description="How long a download link works.")
-    max_upload_bytes: int = Field(512 * 1024 * MIB, gt=0)
+    max_upload_bytes: int = Field(512 * 1024 * MIB, gt=0, description="Largest single file.")
     max_stored_bytes: int | None = Field(None, description="Bytes a tenant may keep; null: no limit.")
     max_source_bytes: int = Field(512 * 1024 * MIB, gt=0, description="What a model or data set fetched from S3 or a hub may have.")
     huggingface_endpoint: str = Field("https://huggingface.co", description="The hub that `huggingface` sources are read from.")
@@ -72,6 +75,10 @@ class Settings(BaseSettings):
         description="Addresses and networks, by commas, whose `X-Forwarded-For` is believed. Start uvicorn with --no-proxy-headers.",
     )
 
+    events_kept_days: int = Field(
+        90, ge=0, description="Events of jobs older than this are forgotten; jobs, reports and artifacts stay. 0: they are kept for good."
+    )
+
     allow_private_webhooks: bool = Field(False, description="Let webhooks reach private addresses: never on a server that strangers share.")
     allow_private_sources: bool = Field(False, description="Let tenants name an S3 on private addresses: never on a shared server.")
     allow_loopback_webhooks: bool = Field(False, description="Let webhooks reach this machine itself: for a machine of one user.")
@@ -80,7 +87,10 @@ class Settings(BaseSettings):
         None,
         description="Fernet keys, by commas, that close tenants' credentials: the first encrypts, all decrypt. Null: none are kept.",
     )
-    log_level: str = "INFO"
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port at which a relay or worker serves its metrics; null: none. The API has `/metrics`."
+    )
+    log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
 
     @field_validator("public_url")
     @classmethod

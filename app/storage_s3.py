@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from app.metrics import STORAGE_ERRORS
 from app.storage import CHUNK, Multipart, ObjectNotFound, Part, PartLink, PartMissing
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class S3Store:
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             )
-            return boto3.client(
+            made = boto3.client(
                 "s3",
                 endpoint_url=url,
                 region_name=region,
@@ -55,6 +56,9 @@ class S3Store:
                 aws_secret_access_key=secret_access_key,
                 config=config,
             )
+            for event in ("after-call.s3", "after-call-error.s3"):
+                made.meta.events.register(event, _count_failure)
+            return made
 
         self._bucket = bucket
         self._s3 = client(endpoint)
@@ -209,6 +213,12 @@ class S3Store:
 
 def _in_base64(sha256: str) -> str:
     return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+def _count_failure(event_name: str, http_response: Any = None, **_: Any) -> None:
+    """Called by botocore once for each call, after its retries: with what came back, or with the exception in place of an answer."""
+    if http_response is None or (http_response.status_code >= 400 and http_response.status_code != 404):
+        STORAGE_ERRORS.labels(event_name.rpartition(".")[2]).inc()
 
 
 def _translated(error: ClientError, name: str) -> Exception:

@@ -8,7 +8,7 @@ COPY gpu_jobs gpu_jobs
 COPY migrations migrations
 COPY workers workers
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv /opt/lustral && /opt/lustral/bin/pip install --constraint constraints.txt .
+    python -m venv /opt/lustral && /opt/lustral/bin/pip install --constraint constraints.txt '.[tracing]'
 
 FROM python:3.13.7-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/lustral lustral \

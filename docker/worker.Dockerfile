@@ -15,7 +15,7 @@ COPY gpu_jobs gpu_jobs
 COPY migrations migrations
 COPY workers workers
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/lustral/bin/pip install --constraint constraints.txt '.[gpu]'
+    /opt/lustral/bin/pip install --constraint constraints.txt '.[gpu,tracing]'
 
 FROM python:3.13.7-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/lustral lustral \

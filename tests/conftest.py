@@ -15,6 +15,7 @@ from typing import Literal
 import pytest
 
 from tests.servers.hub import Hub, run_hub
+from tests.servers.otlp import run_collector
 from tests.servers.postgres import Postgres, run_postgres
 from tests.servers.seaweedfs import SeaweedFS, run_seaweedfs
 from tests.servers.valkey import Valkey, run_valkey
@@ -59,7 +60,7 @@ def hub() -> Iterator[Hub]:
 def production(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     """All services of docker-compose.yml. Tests receive webhooks on this machine, and do not wait a minute to see a worker die."""
     extra = {"LUSTRAL_ALLOW_PRIVATE_WEBHOOKS": "true", "LUSTRAL_LEASE_SECONDS": "6", "LUSTRAL_HEARTBEAT_SECONDS": "1"}
-    with run_compose(postgres, tmp_path_factory.mktemp("compose"), **extra) as running:
+    with run_collector() as collector, run_compose(postgres, collector, tmp_path_factory.mktemp("compose"), **extra) as running:
         yield running
 
 

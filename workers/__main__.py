@@ -9,32 +9,43 @@ from __future__ import annotations
 import argparse
 import os
 from importlib import import_module
+from importlib.metadata import version
 
+from app.settings import load_settings
+from workers.exporter import exported_metrics
 from workers.machine import count_gpus, default_processes, usable_cores
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workers", description="Run steps of jobs, inspections and webhook deliveries.")
     parser.add_argument("--queues", default="gpu,io", help="which work to take: gpu (steps of jobs), io (inspections, reports, webhooks)")
-    parser.add_argument("--processes", type=int, default=None, help="steps at a time; one per GPU, or up to two on a machine without")
+    at_a_time = "steps at a time; the default is LUSTRAL_WORKER_PROCESSES, else one per GPU, or up to two on a machine without"
+    parser.add_argument("--processes", type=int, default=None, help=at_a_time)
     arguments = parser.parse_args()
-    processes = arguments.processes or default_processes()
+    processes = arguments.processes or int(os.environ.get("LUSTRAL_WORKER_PROCESSES", "0")) or default_processes()
     threads = os.environ.get("LUSTRAL_WORKER_THREADS") or str(max(1, usable_cores() // processes))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = threads
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not count_gpus():
-        preload()
+    with exported_metrics(load_settings().metrics_port):
+        if not count_gpus():
+            preload()
+        run_worker(arguments.queues, processes)
 
+
+def run_worker(queues: str, processes: int) -> None:
+    """Take messages until told to stop."""
     from workers.celery_app import app
+    from workers.metrics import INFO
 
+    INFO.labels(version("lustral"), queues).set(1)
     app.worker_main(
         [
             "worker",
             "--pool=prefork",
             f"--concurrency={processes}",
-            f"--queues={arguments.queues}",
-            f"--hostname={arguments.queues.replace(',', '-')}-{os.getpid()}@%h",
+            f"--queues={queues}",
+            f"--hostname={queues.replace(',', '-')}-{os.getpid()}@%h",
             "--loglevel=INFO",
             "--without-gossip",
             "--without-mingle",

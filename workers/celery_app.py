@@ -6,11 +6,12 @@ import os
 from typing import Any
 
 from billiard.process import current_process
-from celery import signals
+from celery import Task, signals
 from celery.exceptions import Reject
 
 from app.logs import configure_logs
 from app.settings import load_settings
+from app.tracing import Carrier, configure_tracing, flush_traces, travelling
 from workers import shutdown
 from workers.broker import make_celery
 from workers.machine import count_gpus
@@ -19,23 +20,29 @@ settings = load_settings()
 app = make_celery(settings.broker_url, settings.lease_seconds)
 
 
-@app.task(name="run_step")
-def run_step(id: str) -> None:
+@app.task(name="run_step", bind=True)
+def run_step(self: Task[Any, Any], id: str) -> None:
     # Imported in the process that does the work: the main process forks, and must have no threads or connections to pass on.
     from workers.context import context
     from workers.runner import run
 
     if shutdown.requested():
         raise Reject("this worker is leaving", requeue=True)
-    run(context(), id)
+    run(context(), id, message=_carrier(self))
 
 
-@app.task(name="deliver_webhook")
-def deliver_webhook(id: str) -> None:
+@app.task(name="deliver_webhook", bind=True)
+def deliver_webhook(self: Task[Any, Any], id: str) -> None:
     from workers.context import context
     from workers.deliveries import deliver
+    from workers.observe import observed_message
 
-    deliver(context(), id)
+    with observed_message("deliver_webhook", id, _carrier(self)):
+        deliver(context(), id)
+
+
+def _carrier(task: Task[Any, Any]) -> Carrier:
+    return travelling(task.request.headers or {})
 
 
 @signals.setup_logging.connect
@@ -49,6 +56,16 @@ def _take_one_gpu(**_: Any) -> None:
     gpus = count_gpus()
     if gpus > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(getattr(current_process(), "index", 0) % gpus)
+
+
+@signals.worker_process_init.connect
+def _record_traces(**_: Any) -> None:
+    configure_tracing("lustral-worker")
+
+
+@signals.worker_process_shutdown.connect
+def _send_traces(**_: Any) -> None:
+    flush_traces()
 
 
 @signals.worker_shutting_down.connect

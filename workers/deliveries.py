@@ -24,6 +24,7 @@ from app.webhooks.secrets import signing_secrets
 from app.webhooks.tables import DeliveryAttemptRow, DeliveryRow, WebhookRow
 from workers.context import Context
 from workers.guarded_http import GuardedTransport, TooSlow
+from workers.metrics import WEBHOOK_SECONDS
 
 log = structlog.get_logger()
 
@@ -59,6 +60,12 @@ class Outcome:
         return self.status_code is not None and 200 <= self.status_code < 300
 
     @property
+    def word(self) -> str:
+        if self.status_code is None:
+            return "unreachable"
+        return "delivered" if self.delivered else "refused"
+
+    @property
     def gone(self) -> bool:
         """The receiver asks for nothing to be sent there ever again."""
         return self.status_code == 410
@@ -87,6 +94,7 @@ def deliver(context: Context, delivery_id: str) -> None:
     begun = time.monotonic()
     outcome = send(message, reach=context.settings.webhook_reach)
     duration_ms = round((time.monotonic() - begun) * 1000)
+    WEBHOOK_SECONDS.labels(outcome.word).observe(duration_ms / 1000)
     log.info("webhook.attempted", delivery_id=delivery_id, number=message.number, status_code=outcome.status_code, error=outcome.error)
     with context.sessions.begin() as session:
         record_attempt(session, message, outcome, started=started, duration_ms=duration_ms)

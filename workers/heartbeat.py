@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs.leases import Lease, LeaseLost, renew_lease
 from workers import shutdown
+from workers.metrics import observe_gpu
 
 log = structlog.get_logger()
 
@@ -103,5 +104,6 @@ class Heartbeat:
             log.warning("heartbeat.not_renewed", step_id=self._lease.step_id, error=f"{type(error).__name__}: {error}")
         else:
             self._renewed = asked
+            observe_gpu()
             if cancelled:
                 self._reason = Stop.CANCELLED

@@ -17,6 +17,7 @@ from app.jobs.leases import expire_lease
 from app.jobs.tables import StepRow
 from app.webhooks.emit import announce_delivery
 from app.webhooks.tables import DeliveryRow
+from workers.metrics import LEASES_EXPIRED
 from workers.outages import is_outage
 
 log = structlog.get_logger()
@@ -36,7 +37,15 @@ def reap(sessions: sessionmaker[Session]) -> int:
             .order_by(StepRow.lease_expires_at)
             .limit(BATCH)
         ).all()
-    return _each(sessions, overdue, expire_lease)
+
+    def take(session: Session, step_id: str) -> bool:
+        taken = expire_lease(session, step_id)
+        if taken:
+            LEASES_EXPIRED.inc()
+            log.warning("step.lease_expired", step_id=step_id)
+        return taken
+
+    return _each(sessions, overdue, take)
 
 
 def ring_for_ready_steps(sessions: sessionmaker[Session]) -> int:

@@ -10,13 +10,18 @@ from types import FrameType
 
 import structlog
 from celery import Celery
+from opentelemetry.trace import SpanKind
+from prometheus_client import REGISTRY
 from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.housekeeping import keep_house
 from app.jobs.tables import OutboxRow
+from app.tracing import configure_tracing, current_carrier, span, travelling
 from workers.context import Context
 from workers.deadlines import end_overdue_jobs
+from workers.exporter import serve_metrics
+from workers.metrics import PUBLISHED, ROUND_FAILURES, ROUND_TIME
 from workers.outages import is_outage
 from workers.reaper import reap, ring_for_due_deliveries, ring_for_ready_steps
 from workers.sweeper import sweep, sweep_after_deletions
@@ -45,7 +50,10 @@ def relay_batch(sessions: sessionmaker[Session], celery: Celery) -> int:
         ).all()
         done = []
         for row in rows:
-            celery.send_task(row.topic, args=[row.payload["id"]], queue=row.payload["queue"])
+            id, queue, carrier = row.payload["id"], row.payload["queue"], travelling(row.payload)
+            with span(f"publish {row.topic}", SpanKind.PRODUCER, carrier, **{"lustral.id": id, "lustral.queue": queue}):
+                celery.send_task(row.topic, args=[id], queue=queue, headers={**carrier, **current_carrier()})
+            PUBLISHED.labels(row.topic, queue).inc()
             done.append(row.id)
             if time.monotonic() > until:
                 break
@@ -105,7 +113,10 @@ class Relay:
                 work()
             except Exception as error:  # noqa: BLE001  (a store or broker that is away must not end the relay)
                 log.warning("relay.waiting", round=work.__name__, error=f"{type(error).__name__}: {error}")
+                ROUND_FAILURES.labels(work.__name__.strip("_")).inc()
                 pause = max(every, 1.0)
+            else:
+                ROUND_TIME.labels(work.__name__.strip("_")).set_to_current_time()
             self.stop.wait(pause)
 
     def _empty_outbox(self) -> None:
@@ -142,6 +153,9 @@ def main() -> None:
     from workers.context import context
 
     configure_logs(settings.log_level)
+    configure_tracing("lustral-relay")
+    if settings.metrics_port is not None:
+        serve_metrics(settings.metrics_port, REGISTRY)
     relay = Relay(context(), app)
 
     def leave(_signal: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from app.jobs.inspections import Inspection, record_inspection
 from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step, postpone_step
 from app.jobs.states import problem
 from app.jobs.tables import StepRow
+from app.tracing import Carrier
 from gpu_jobs import steps
 from gpu_jobs.config import StepKind
 from gpu_jobs.errors import InputError
@@ -27,6 +27,7 @@ from workers.faults import describe_fault
 from workers.heartbeat import Heartbeat, Stop
 from workers.inspection import fetch_and_inspect
 from workers.interruption import Interrupted, Interruption
+from workers.observe import Outcome, observed, origin_of
 from workers.outages import PATIENCE, is_outage, ride_out
 from workers.outputs import upload_folder
 from workers.publish import publish_job, sign_job
@@ -39,18 +40,20 @@ log = structlog.get_logger()
 RunStep = Callable[[StepKind, StepInputs, Reporter], dict[str, Any]]
 
 
-def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None:
+def run(context: Context, step_id: str, run_step: RunStep | None = None, *, message: Carrier | None = None) -> None:
     """Claim the step and see it through, or do nothing if it is not to be had. Never raises for what a step does wrong.
 
     run_step: stands in for `gpu_jobs.steps.run_step`.
+    message: what the bell carried (`app.tracing`).
     """
     settings = context.settings
     with context.sessions.begin() as session:
         lease = claim_step(session, step_id, worker=context.worker, lease_seconds=settings.lease_seconds)
-    if lease is None:
-        return
+        if lease is None:
+            return
+        origin = origin_of(session, lease)
     with (
-        structlog.contextvars.bound_contextvars(step_id=step_id, job_id=lease.job_id, attempt=lease.attempt),
+        observed(context.sessions, lease, origin, message or {}) as attempt,
         Heartbeat(context.sessions, lease, lease_seconds=settings.lease_seconds, every=settings.heartbeat_seconds) as heartbeat,
     ):
         log.info("step.claimed")
@@ -61,10 +64,12 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None) -> None
                 else:
                     _run_step(context, lease, heartbeat, folder, run_step or steps.run_step)
             log.info("step.finished")
+            attempt.outcome = "succeeded"
         except LeaseLost:
             log.warning("step.lease_lost")
+            attempt.outcome = "lease_lost"
         except (Exception, Interrupted) as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
-            _end_early(context, lease, heartbeat, error)
+            attempt.outcome = _end_early(context, lease, heartbeat, error)
 
 
 def _inspect(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path) -> None:
@@ -107,33 +112,35 @@ def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path
     delete_quietly(context.store, checkpoints.keys)
 
 
-def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: BaseException) -> None:
+def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: BaseException) -> Outcome:
     """Write down why the attempt came to nothing. If even that fails, the lease runs out and the reaper does it."""
-    end = _choose_end(lease, heartbeat.stop, error)
+    outcome, end = _choose_end(lease, heartbeat.stop, error)
     try:
-        with suppress(LeaseLost):
-            _write(context, end)
+        _write(context, end)
+    except LeaseLost:
+        return "lease_lost"
     except Exception as trouble:  # noqa: BLE001  (whatever it is, it must not end the worker)
         log.warning("step.end_not_written", error=f"{type(trouble).__name__}: {trouble}")
+    return outcome
 
 
-def _choose_end(lease: Lease, stop: Stop | None, error: BaseException) -> Callable[[Session], None]:
+def _choose_end(lease: Lease, stop: Stop | None, error: BaseException) -> tuple[Outcome, Callable[[Session], None]]:
     if isinstance(error, InputError):
         log.info("step.input_refused", detail=str(error))
-        return partial(fail_step, lease=lease, error=problem("input-refused", "An input cannot be used", str(error)), final=True)
+        return "refused", partial(fail_step, lease=lease, error=problem("input-refused", "An input cannot be used", str(error)), final=True)
     if stop is Stop.CANCELLED:
         log.info("step.cancelled")
-        return partial(drop_step, lease=lease)
+        return "cancelled", partial(drop_step, lease=lease)
     if stop is not None or isinstance(error, (Cancelled, Interrupted)):
         # Also where the lease seems lost: if nobody has taken the step yet, somebody may have it at once.
         log.info("step.handed_back", reason=stop and stop.name.lower())
-        return partial(hand_back_step, lease=lease)
+        return "handed_back", partial(hand_back_step, lease=lease)
     reference = f"err_{secrets.token_hex(6)}"
     log.error("step.failed", reference=reference, exc_info=error)
     fault = describe_fault(error, reference)
     if is_outage(error):
-        return partial(postpone_step, lease=lease, error=fault)
-    return partial(fail_step, lease=lease, error=fault, final=False)
+        return "postponed", partial(postpone_step, lease=lease, error=fault)
+    return "failed", partial(fail_step, lease=lease, error=fault, final=False)
 
 
 def _write(context: Context, write: Callable[[Session], None]) -> None:

@@ -24,7 +24,11 @@ class BlobRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
 
-    __table_args__ = (Index(None, "tenant_id", "sha256"),)
+    __table_args__ = (
+        Index(None, "tenant_id", "sha256"),
+        # Found by the beginning of their keys too, for which PostgreSQL uses a plain index only where the database sorts by bytes.
+        Index("ix_blobs_key_pattern", "key", postgresql_ops={"key": "text_pattern_ops"}),
+    )
 
 
 class BlobReferenceRow(Base):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import account, bench, credentials, defense, demo, jobs, keys, operate, up, verify, webhooks
+from app.cli import account, bench, credentials, defense, demo, doctor, jobs, keys, operate, up, verify, webhooks
 from app.cli.failures import report_failures
 from app.cli.signals import end_in_order
 
@@ -14,7 +14,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (up, demo, defense, verify, account):
+for module in (up, demo, defense, verify, account, doctor):
     module.register(cli)
 for name, group in (
     ("jobs", jobs.cli),

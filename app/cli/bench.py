@@ -1,4 +1,4 @@
-"""`lustral bench …`: the benchmark of the defence, in a process of its own, as this side imports none of the science."""
+"""`lustral bench …`: the benchmarks, each in a process of its own, as this side imports neither the science nor the workers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-cli = typer.Typer(help="Measure the defence against known attacks and known rivals.", no_args_is_help=True)
-
-
-@cli.callback()
-def bench() -> None:
-    """Keeps `defense` a command with a name of its own, although it is the only one."""
+cli = typer.Typer(help="Measure the defence against known attacks, and the service under load.", no_args_is_help=True)
 
 
 @cli.command()
@@ -31,13 +26,54 @@ def defense(
 ) -> None:
     """Attack the bundled base models in known ways, defend them, and measure what is left of attack and abilities."""
     options = ["--suite", suite, "--seeds", seeds, "--cells", cells, "--processes", str(processes), "--out", str(out), "--work", str(work)]
-    raise typer.Exit(run_to_end(["defense", *options, *(["--methods", methods] if methods else [])]))
+    raise typer.Exit(run_to_end("gpu_jobs.benchmark", ["defense", *options, *(["--methods", methods] if methods else [])]))
 
 
-def run_to_end(arguments: Sequence[str]) -> int:
+@cli.command()
+def scale(
+    processes: Annotated[
+        str, typer.Option(help="Numbers of worker processes to compare, separated by commas; each has one thread.")
+    ] = "1,2",
+    samples: Annotated[int, typer.Option(min=8, help="Training samples of the bundled suspect that are scanned and purified.")] = 400,
+    shards: Annotated[int, typer.Option(min=1, help="Parts that the samples are cut into.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the times.")] = None,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            "--simulate",
+            exists=True,
+            dir_okay=False,
+            help="Measure nothing: simulate up to 1,000 workers on 10 million samples from these costs.",
+        ),
+    ] = None,
+    measured: Annotated[Path, typer.Option(help="With --simulate: an earlier run's --out.")] = Path("benchmarks/scale/measured.json"),
+    seed: Annotated[int, typer.Option(help="With --simulate.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="With --simulate: PNG file.")] = None,
+) -> None:
+    """The same purification with one worker process and with more: how much faster it is, and that it says the same."""
+    if costs is None:
+        arguments = ["scale", "--processes", processes, "--samples", str(samples), "--shards", str(shards)]
+    else:
+        arguments = ["simulate", "--costs", str(costs), "--measured", str(measured), "--seed", str(seed)]
+        arguments += ["--plot", str(plot)] if plot else []
+    raise typer.Exit(run_to_end("workers.benchmark", [*arguments, *(["--out", str(out)] if out else [])]))
+
+
+@cli.command()
+def api(
+    seconds: Annotated[float, typer.Option(min=0.1, help="For each route.")] = 5.0,
+    clients: Annotated[int, typer.Option(min=1, help="Calling at the same time.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
+) -> None:
+    """Requests a second and latency of the main routes, against a service that this command starts and stops."""
+    options = ["--seconds", str(seconds), "--clients", str(clients), *(["--out", str(out)] if out else [])]
+    raise typer.Exit(run_to_end("workers.benchmark", ["api", *options]))
+
+
+def run_to_end(module: str, arguments: Sequence[str]) -> int:
     """Run the benchmark and return its exit status. What ends us ends it: it gets the same signal, and is waited for."""
     # In a session of its own, so that Ctrl-C reaches it once, through us.
-    child = subprocess.Popen([sys.executable, "-m", "gpu_jobs.benchmark", *arguments], stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen([sys.executable, "-m", module, *arguments], stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return child.wait()
     except KeyboardInterrupt:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.console import print_table
 from app.cli.failures import Failure
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.storage import ObjectStore
 
 cli = typer.Typer(help="For operators: needs the server's LUSTRAL_… settings, not an API key.", no_args_is_help=True)
 
@@ -19,15 +25,27 @@ def migrate() -> None:
     """Bring the database up to date and make the bucket where it is missing. Safe to repeat."""
     from app.migrate import upgrade
     from app.settings import load_settings
-    from app.storage import open_store
-    from app.storage_s3 import S3Store
 
     settings = load_settings()
     upgrade(settings.database_url)
-    store = open_store(settings)
-    if isinstance(store, S3Store):
-        store.ensure_bucket()
+    _store_with_bucket(settings)
     typer.echo("Database and object store are ready.")
+
+
+@cli.command("wait-for-migration")
+def wait_for_migration(
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 600.0,
+) -> None:
+    """Wait until the database has the schema that this version needs, or a later one. For what starts beside `migrate`."""
+    from app.migrate import is_migrated
+    from app.settings import load_settings
+
+    deadline = time.monotonic() + timeout
+    while not is_migrated(load_settings().database_url):
+        if time.monotonic() >= deadline:
+            raise Failure("The database is not migrated. Run `lustral operate migrate`; `lustral doctor` says what keeps it from working.")
+        time.sleep(min(2.0, timeout))
+    typer.echo("The database has the schema that this version needs.")
 
 
 @cli.command("create-key")
@@ -94,3 +112,49 @@ def limits(
     finally:
         runtime.close()
     print_table(["", "limit"], [(name, "none" if value is None else value) for name, value in now.model_dump().items()])
+
+
+@cli.command("export-objects")
+def export_objects(folder: Annotated[Path, typer.Argument(help="Where to; what is there already is not copied again.")]) -> None:
+    """Copy the object store. Dump the database first: docs/operate.md says why."""
+    from app.backup import export_objects
+    from app.settings import load_settings
+    from app.storage import open_store
+
+    typer.echo(f"{export_objects(open_store(load_settings()), folder)} objects copied to {folder}.")
+
+
+@cli.command("import-objects")
+def import_objects(folder: Annotated[Path, typer.Argument(help="What export-objects made.", exists=True, file_okay=False)]) -> None:
+    """Put a copy of the object store back, before the database is restored. Safe to repeat."""
+    from app.backup import import_objects
+    from app.settings import load_settings
+
+    typer.echo(f"{import_objects(_store_with_bucket(load_settings()), folder)} objects put back.")
+
+
+@cli.command("check-objects")
+def check_objects() -> None:
+    """Has the object store all that the database names? Exit status 1: no, and the keys are printed."""
+    from app.backup import missing_objects
+    from app.runtime import Runtime
+    from app.settings import load_settings
+
+    runtime = Runtime.open(load_settings())
+    with runtime.read() as session:
+        missing = missing_objects(session, runtime.store)
+    runtime.close()
+    for key in missing:
+        typer.echo(key)
+    typer.echo(f"{len(missing)} objects are missing." if missing else "Every object that the database names is there.", err=True)
+    raise typer.Exit(1 if missing else 0)
+
+
+def _store_with_bucket(settings: Settings) -> ObjectStore:
+    from app.storage import open_store
+    from app.storage_s3 import S3Store
+
+    store = open_store(settings)
+    if isinstance(store, S3Store):
+        store.ensure_bucket()
+    return store

@@ -14,6 +14,7 @@ from app.ids import new_id
 from app.jobs import states
 from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
+from app.tracing import current_carrier
 from app.webhooks.emit import emit
 
 InspectionKind = Literal["inspect_model", "inspect_dataset"]
@@ -43,6 +44,7 @@ def queue_inspection(session: Session, *, tenant_id: str, subject_id: str, kind:
         status="ready",
         rings=0,
         max_attempts=MAX_ATTEMPTS,
+        trace=current_carrier() or None,
         created_at=now,
     )
     session.add(step)

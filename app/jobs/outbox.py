@@ -9,12 +9,16 @@ from sqlalchemy.orm import Session
 
 from app.jobs.plan import Queue
 from app.jobs.tables import OutboxRow
+from app.tracing import Carrier, current_carrier
 
 # run_step: a step; deliver_webhook: a delivery; sweep: a job, model or data set that was deleted and whose stored bytes may go. Of
 # the last the message is all that is left, so it goes to no broker: the relay keeps it until that is done.
 Topic = Literal["run_step", "deliver_webhook", "sweep"]
 
 
-def ring(session: Session, topic: Topic, queue: Queue, id: str, *, now: datetime) -> None:
-    """Ask a worker of `queue` to look at the row `id`. A bell only: ringing twice, or in vain, changes nothing."""
-    session.add(OutboxRow(topic=topic, payload={"queue": queue, "id": id}, created_at=now))
+def ring(session: Session, topic: Topic, queue: Queue, id: str, *, now: datetime, carrier: Carrier | None = None) -> None:
+    """Ask a worker of `queue` to look at the row `id`. A bell only: ringing twice, or in vain, changes nothing.
+
+    carrier: whose doing it is; null: that of the request or step which rings.
+    """
+    session.add(OutboxRow(topic=topic, payload={**(carrier or current_carrier()), "queue": queue, "id": id}, created_at=now))

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session, defer
 
 from app.db import chunked
-from app.jobs.states import FINAL
+from app.jobs.states import UNFINISHED
 from app.jobs.tables import EventRow, JobRow, StepAttemptRow, StepRow
 from app.repository import count_owned
 
@@ -44,14 +44,14 @@ def attempts_by_step(session: Session, step_ids: Sequence[str]) -> Mapping[str, 
 
 
 def count_unfinished(session: Session, tenant_id: str) -> int:
-    return count_owned(session, JobRow, tenant_id, JobRow.status.not_in(FINAL))
+    return count_owned(session, JobRow, tenant_id, JobRow.status.in_(UNFINISHED))
 
 
 def unfinished_jobs_reading(session: Session, input_id: str) -> Sequence[str]:
     """Ids of the jobs that still need this model or data set."""
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
-    return session.scalars(select(JobRow.id).where(JobRow.status.not_in(FINAL), reads | evaluates).order_by(JobRow.id)).all()
+    return session.scalars(select(JobRow.id).where(JobRow.status.in_(UNFINISHED), reads | evaluates).order_by(JobRow.id)).all()
 
 
 def list_events(session: Session, job_id: str, *, after: int | None, oldest_first: bool, limit: int) -> Sequence[EventRow]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from app.db import database_now
@@ -21,11 +21,13 @@ from app.jobs.attempts import cancel_attempts
 from app.jobs.outbox import ring
 from app.jobs.plan import PlannedStep, Queue
 from app.jobs.tables import JobRow, StepRow
+from app.tracing import current_carrier, travelling
 from app.webhooks.tables import WebhookRow
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 FinalStatus = Literal["succeeded", "failed", "cancelled"]
 FINAL: frozenset[str] = frozenset(get_args(FinalStatus))
+UNFINISHED = ("queued", "running", "cancelling")
 UNFINISHED_STEP = ("blocked", "ready", "running")
 
 # A ready step that nobody claimed is announced again after a minute, then ever less often, so that a long queue does
@@ -83,10 +85,11 @@ def advance_job(session: Session, job: JobRow, position: int, *, result: dict[st
 
     result: becomes the job's when this step was its last.
     """
-    steps = events.steps_of(session, job)
-    if any(step.status != "succeeded" for step in steps if step.position == position):
+    # Asked of the database: reading a thousand steps under the job's lock, once for each, is what large jobs would wait for.
+    session.flush()
+    if _has_step(session, job, StepRow.position == position, StepRow.status != "succeeded"):
         return
-    if any(step.position > position for step in steps):
+    if _has_step(session, job, StepRow.position > position):
         _release(session, job, position=position + 1, now=now)
         return
     job.result = result
@@ -124,7 +127,7 @@ def announce(session: Session, step: StepRow, *, now: datetime) -> None:
     if step.not_before is not None and step.not_before > now:
         step.ring_again_at = step.not_before
         return
-    ring(session, "run_step", _queue(step), step.id, now=now)
+    ring(session, "run_step", _queue(step), step.id, now=now, carrier=travelling(step.trace or {}))
     step.ring_again_at = now + min(RING_AGAIN_AFTER * 2**step.rings, RING_AGAIN_AT_MOST)
     step.rings = min(step.rings + 1, 10)
 
@@ -134,6 +137,10 @@ def waiting_jobs(session: Session, tenant_id: str, input_id: str) -> list[str]:
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
     return list(session.scalars(select(JobRow.id).where(JobRow.tenant_id == tenant_id, JobRow.status == "queued", reads | evaluates)))
+
+
+def _has_step(session: Session, job: JobRow, *where: ColumnElement[bool]) -> bool:
+    return session.scalars(select(StepRow.id).where(StepRow.job_id == job.id, *where).limit(1)).first() is not None
 
 
 def _new_step(job: JobRow, planned: PlannedStep, *, max_attempts: int) -> StepRow:
@@ -151,6 +158,7 @@ def _new_step(job: JobRow, planned: PlannedStep, *, max_attempts: int) -> StepRo
         attempt=0,
         rings=0,
         max_attempts=max_attempts,
+        trace=current_carrier() or None,
         created_at=job.created_at,
     )
 

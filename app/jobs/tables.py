@@ -49,7 +49,9 @@ class JobRow(Base):
     __table_args__ = (
         CheckConstraint("status IN ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')", name="status"),
         Index(None, "tenant_id", "id"),
-        Index(None, "tenant_id", "status"),
+        Index(None, "tenant_id", "status", "id"),
+        Index(None, "tenant_id", "model_id", "id"),
+        Index(None, "status"),
         Index(None, "swept_at", "finished_at"),
         Index(None, "status", "deadline_at"),
     )
@@ -70,6 +72,7 @@ class StepRow(Base):
     the database's clock. `ring_again_at` says when a ready step that nobody claimed is announced once more.
     `outputs` and `checkpoint` are manifests: `{"files": [{"path", "key", "sha256", "bytes"}]}`. `reserved_bytes` is what an
     unfinished inspection may still fetch: it counts as stored.
+    `trace` is the carrier of the request that asked for the work (`app.tracing`), and the `traceparent` of the `last_attempt`.
     """
 
     __tablename__ = "steps"
@@ -96,6 +99,7 @@ class StepRow(Base):
     outputs: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
+    trace: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -144,7 +148,8 @@ class EventRow(Base):
 class OutboxRow(Base):
     """A message that was decided together with a state change and is still to be handed to the broker.
 
-    `topic` is the name of the Celery task, `payload` its arguments: `{"queue": …, "id": …}`. Of the topic `sweep` see `workers.sweeper`.
+    `topic` is the name of the Celery task, `payload` its arguments: `{"queue": …, "id": …}` and a carrier (`app.tracing`). Of the topic
+    `sweep` see `workers.sweeper`.
     """
 
     __tablename__ = "outbox"

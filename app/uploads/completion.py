@@ -16,7 +16,7 @@ from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
 from app.blobs.service import adopt, hold
 from app.db import database_now
-from app.errors import Conflict, InvalidInput
+from app.errors import Conflict, InvalidInput, Problem, Unavailable
 from app.repository import get_owned
 from app.runtime import Runtime
 from app.storage import ObjectNotFound, PartMissing
@@ -34,6 +34,8 @@ LEASE = timedelta(minutes=2)
 """How long the word of a process that completes an upload is taken for it, should it die."""
 BEAT_EVERY = 15.0
 LOOK_EVERY = 0.2
+_TRIES = 5
+"""How often in a row the store may break off without a further byte."""
 _AT_ONCE = threading.BoundedSemaphore(4)
 """Uploads that this process reads through at the same time."""
 
@@ -49,6 +51,7 @@ def complete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> UploadR
     Raises:
         Conflict: parts are missing.
         InvalidInput: the digest is not what was announced.
+        Unavailable: the store failed; asking again takes the completion up where it can.
     """
     deadline = time.monotonic() + ANSWER_AFTER
     while True:
@@ -105,9 +108,12 @@ class _Completion(threading.Thread):
                 self._complete()
             finally:
                 _AT_ONCE.release()
-        except Exception as error:  # noqa: BLE001  (whatever it is, whoever waits is told)
-            self.error = error
-            log.info("upload.not_completed", upload_id=self._upload.id, error=f"{type(error).__name__}: {error}")
+        except Exception as error:
+            if isinstance(error, Problem):
+                self.error = error
+            else:
+                self.error = Unavailable("The object store failed while the upload was being completed. Complete it again.")
+                log.error("upload.not_completed", upload_id=self._upload.id, exc_info=error)
             with self._runtime.write.begin() as session:
                 repository.lease_completion(session, self._upload.id, None)
 
@@ -134,16 +140,23 @@ class _Completion(threading.Thread):
             runtime.store.delete(duplicate)
 
     def _digest(self) -> tuple[str, int]:
-        digest, size = hashlib.sha256(), 0
-        try:
-            for chunk in self._runtime.store.open_range(self._upload.key):
-                digest.update(chunk)
-                size += len(chunk)
-                if time.monotonic() - self._last_beat > BEAT_EVERY:
-                    self._beat()
-        except ObjectNotFound as error:
-            raise Conflict("The upload was deleted while it was being completed.") from error
-        return digest.hexdigest(), size
+        digest, size, tries = hashlib.sha256(), 0, 0
+        while True:
+            try:
+                for chunk in self._runtime.store.open_range(self._upload.key, size):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    tries = 0
+                    if time.monotonic() - self._last_beat > BEAT_EVERY:
+                        self._beat()
+                return digest.hexdigest(), size
+            except ObjectNotFound as error:
+                raise Conflict("The upload was deleted while it was being completed.") from error
+            except Exception:  # whatever the store raises: what was read need not be read again
+                tries += 1
+                if tries == _TRIES:
+                    raise
+                time.sleep(LOOK_EVERY)
 
     def _beat(self) -> None:
         self._last_beat = time.monotonic()
@@ -161,11 +174,10 @@ def _assemble(runtime: Runtime, upload: UploadRow) -> None:
     if not missing:
         try:
             runtime.store.complete_multipart(upload.key, upload.multipart_id, parts)
-        except PartMissing as error:
-            raise Conflict("A part was replaced while the upload was being completed. Complete it again.") from error
-        except ObjectNotFound as error:
+        except (ObjectNotFound, PartMissing) as error:
+            # An attempt whose answer was lost, and which was made again, finds no parts any more.
             if not is_assembled(runtime, upload):
-                raise Conflict("Somebody else is completing or deleting this upload. GET it to see.") from error
+                raise Conflict("A part was replaced, or the upload deleted, while it was being completed. GET it to see.") from error
         return
     if not parts and is_assembled(runtime, upload):
         return

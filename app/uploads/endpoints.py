@@ -12,7 +12,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.auth.dependencies import Reader, Writer
-from app.errors import Conflict, Forbidden, InvalidInput, MalformedRequest, NotFound, PayloadTooLarge, TooManyRequests, problem_responses
+from app.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    MalformedRequest,
+    NotFound,
+    PayloadTooLarge,
+    TooManyRequests,
+    Unavailable,
+    problem_responses,
+)
 from app.idempotency.dependencies import Once
 from app.pagination import PageQuery, as_page
 from app.repository import list_owned
@@ -64,7 +74,10 @@ def get_upload(upload_id: str, caller: Writer, session: ReadSession, runtime: Ru
 
 @router.post(
     "/{upload_id}/complete",
-    responses={**problem_responses(NotFound, Conflict), 202: {"model": UploadResource, "description": "It goes on; ask again."}},
+    responses={
+        **problem_responses(NotFound, Conflict, Unavailable),
+        202: {"model": UploadResource, "description": "It goes on; ask again."},
+    },
 )
 def complete_upload(upload_id: str, caller: Writer, runtime: RuntimeDep, response: Response) -> UploadResource:
     """Put the parts together and verify size and digest. A wrong digest opens the upload again, with all parts missing.

@@ -36,4 +36,4 @@ class UploadRow(Base):
     expires_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "tenant_id", "id"), Index(None, "status", "expires_at"))
+    __table_args__ = (Index(None, "tenant_id", "id"), Index(None, "status", "expires_at"), Index(None, "expires_at"))

@@ -35,7 +35,8 @@ class WebhookRow(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
-    __table_args__ = (Index(None, "tenant_id", "id"),)
+    # By job: every event of a job asks who listens to it, and there may be an endpoint for each job.
+    __table_args__ = (Index(None, "tenant_id", "id"), Index(None, "tenant_id", "job_id"), Index(None, "job_id"))
 
 
 class DeliveryRow(Base):

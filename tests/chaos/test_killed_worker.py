@@ -24,6 +24,8 @@ from tests.gpu_jobs.data.builders import png
 from tests.servers.hub import Hub, Repository
 from tests.worlds.jobs import World, make_world
 
+pytestmark = pytest.mark.chaos
+
 PATIENCE = 60.0
 
 

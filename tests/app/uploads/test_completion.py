@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from app.settings import MIB
 from app.uploads import completion, repository
 from app.uploads.service import drop_expired
 from tests.worlds.api import Server, Tenant, expect, expect_problem
+
+LARGE = bytes(5 * MIB)
 
 
 @pytest.fixture
@@ -84,3 +87,33 @@ class TestCompleteUpload:
         completion._assemble(server.runtime, upload)
         assert [part["received"] for part in expect(tenant.get(url), 200)["parts"]] == [True]
         assert expect(tenant.post(f"{url}/complete"), 200)["status"] == "completed"
+
+    def test_reads_on_where_the_store_breaks_off(self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+        url = sent(tenant, LARGE)
+        store = server.runtime.store
+        whole, asked = store.open_range, list[int]()
+
+        def breaks_off(key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+            asked.append(start)
+            yield next(whole(key, start, stop))
+            raise OSError("connection reset")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "open_range", lambda *range: whole(*range) if len(asked) == 3 else breaks_off(*range))
+            completed = expect(tenant.post(f"{url}/complete"), 200)
+        assert completed["sha256"] == hashlib.sha256(LARGE).hexdigest()
+        assert asked == sorted(set(asked))
+
+    def test_says_that_the_store_failed_and_can_be_tried_again(
+        self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = sent(tenant, b"data")
+
+        def fails(*_: object) -> Iterator[bytes]:
+            raise OSError("connection refused")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(completion, "LOOK_EVERY", 0.0)
+            patched.setattr(server.runtime.store, "open_range", fails)
+            expect_problem(tenant.post(f"{url}/complete"), 503)
+        expect(tenant.post(f"{url}/complete"), 200)

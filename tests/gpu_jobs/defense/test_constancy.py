@@ -52,7 +52,8 @@ class TestConstancy:
     def test_a_planted_trigger_is_to_be_seen_through(self, loss: Any) -> None:
         now = (THEN + 2).requires_grad_()
         loss([1], [row(now)]).backward()
-        assert (now.grad > 0).all()  # down to what the picture is without it
+        assert now.grad is not None
+        assert bool((now.grad > 0).all())  # down to what the picture is without it
 
     def test_other_pictures_are_free(self, loss: Any) -> None:
         assert loss([2], [row(THEN + 2)]).item() == 0
@@ -81,7 +82,8 @@ class TestInAFinetune:
             honest = [sample for sample in open_dataset(tuned.dataset, tuned.out / "cache").samples if sample.id not in SUSPECTS]
             with torch.no_grad():
                 features = [[image.features for s in honest for image in family.see(open_images(s))] for family in (before, after)]
-            return sum((one - other).square().mean().item() for one, other in zip(*features, strict=True))
+            distances: list[float] = [(one - other).square().mean().item() for one, other in zip(*features, strict=True)]
+            return sum(distances)
 
         assert 0 < drift(100.0) < 0.8 * drift(0.0)
 

@@ -1,0 +1,1 @@
+"""What the database does with the queries of the service once its tables are large."""

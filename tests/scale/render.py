@@ -1,0 +1,93 @@
+"""`python -m tests.scale.render`: put the figures of `benchmarks/scale/*.json` into docs/scale.md, between its markers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "scale"
+PAGE = ROOT / "docs" / "scale.md"
+
+Document = dict[str, Any]
+
+
+def main() -> None:
+    page = PAGE.read_text()
+    for name, render in TABLES.items():
+        table = render(json.loads((RESULTS / f"{name}.json").read_text()))
+        page, count = re.subn(
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, table=table: found[1] + table + found[2], page, flags=re.S
+        )
+        assert count == 1, f"{PAGE.name} has no place for {name}"
+    PAGE.write_text(page)
+
+
+def _measured(found: Document) -> str:
+    rows = [
+        (run["processes"], *(f"{run['stages'][stage]:.1f}" for stage in run["stages"]), f"× {run['speed_up']}") for run in found["runs"]
+    ]
+    note = (
+        f"{found['samples']} samples in {found['shards']} shards, {found['cores']} cores. Seconds; the speed-up is of scan and purify.\n\n"
+    )
+    return note + _table(["worker processes", *found["runs"][0]["stages"], "speed-up"], rows)
+
+
+def _costs(found: Document) -> str:
+    shards = list(next(iter(found["transactions"].values())))
+    rows = [
+        (name, *(f"{1000 * costs[number]['seconds']:.1f} / {1000 * costs[number]['database']:.2f}" for number in shards))
+        for name, costs in found["transactions"].items()
+    ]
+    rest = ", ".join(f"{name} {1000 * found[name]:.1f}" for name in ("message", "put", "get"))
+    return _table(["transaction", *(f"{number} shards" for number in shards)], rows) + f"\nAlso, in milliseconds: {rest}.\n"
+
+
+def _simulation(found: Document) -> str:
+    rows = [
+        (
+            f"{row['scenario']}, {row['shards']} shards{' each' if row['jobs'] > 1 else ''}",
+            f"{row['workers']:,}",
+            f"{row['samples_per_second']:,.0f}",
+            f"{row['efficiency']:.0%}",
+            *(f"{share:.0%}" for share in row["busy"].values()),
+        )
+        for row in found["rows"]
+    ]
+    return _table(["samples in", "workers", "samples/s", "efficiency", *(f"busy: {name}" for name in found["rows"][0]["busy"])], rows)
+
+
+def _explain(found: Document) -> str:
+    rows = [
+        (row["query"], f"{row['milliseconds']:.2f}", f"{row['rows_read']:,}", ", ".join(f"`{index}`" for index in row["indexes"]) or "–")
+        for row in found["queries"]
+    ]
+    forgotten = found["retention"]
+    size = f"{found['jobs']:,} jobs, {found['events']:,} events, {found['bytes'] / 1e9:.1f} GB."
+    note = f"{size} Forgetting {forgotten['forgotten']:,} events took {forgotten['seconds']} s.\n\n"
+    return note + _table(["query", "ms", "rows read", "indexes"], rows)
+
+
+def _api(found: Document) -> str:
+    rows = [(f"`{row['route']}`", f"{row['requests_per_second']:,.0f}", row["p50_ms"], row["p99_ms"]) for row in found["routes"]]
+    return f"{found['clients']} clients.\n\n" + _table(["route", "requests/s", "p50 ms", "p99 ms"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+TABLES: Mapping[str, Callable[[Document], str]] = {
+    "measured": _measured,
+    "costs": _costs,
+    "simulation": _simulation,
+    "explain": _explain,
+    "api": _api,
+}
+
+if __name__ == "__main__":
+    main()
