@@ -19,10 +19,9 @@ def main() -> None:
     page = PAGE.read_text()
     for name, render in TABLES.items():
         table = render(json.loads((RESULTS / f"{name}.json").read_text()))
-        page, count = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, table=table: found[1] + table + found[2], page, flags=re.S
-        )
-        assert count == 1, f"{PAGE.name} has no place for {name}"
+        place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", page, re.DOTALL)
+        assert place is not None, f"{PAGE.name} has no place for {name}"
+        page = page[: place.start()] + table + page[place.end() :]
     PAGE.write_text(page)
 
 
