@@ -139,10 +139,10 @@ def by_the_key_itself(world: World, operation: Operation) -> httpx.Response:
 
 
 def part_of_a_complete_upload(world: World, _operation: Operation) -> httpx.Response:
-    upload = world.tenant.announce(b"data")
-    world.put_part(upload)
+    upload = world.tenant.announce(b"sent")
+    world.put_part(upload, b"sent")
     expect(world.tenant.post(f"/v1/uploads/{upload['id']}/complete"), 200)
-    return world.put_part(upload)
+    return world.put_part(upload, b"sent")
 
 
 def part_of_a_deleted_upload(world: World, _operation: Operation) -> httpx.Response:

@@ -30,7 +30,7 @@ def operations_with_ids(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def one_of_everything(tenant: Tenant) -> dict[str, str]:
     """Ids of a tenant's own things, by the names that paths give them."""
     model = tenant.register("models", tenant.upload(b"model"))["id"]
-    dataset = tenant.register("datasets", tenant.upload(b"data"))["id"]
+    dataset = tenant.register("datasets", tenant.upload(b"data set"))["id"]
     job = expect(tenant.post("/v1/jobs", json={"kind": "defend", "model_id": model, "dataset_id": dataset}), 201)["id"]
     webhook = expect(tenant.post("/v1/webhooks", json={"url": "https://example.com/hook"}), 201)["id"]
     with tenant.server.runtime.write.begin() as session:

@@ -11,11 +11,12 @@ from typing import Any, get_args
 
 import pytest
 
+from app.settings import Settings
 from app.webhooks.schemas import EventType
 from app.webhooks.tables import DeliveryRow
 from tests.docs.markdown import ROOT, blocks
 from tests.worlds.jobs import make_world
-from workers.deliveries import RETRY_AFTER, sign
+from workers.deliveries import DISABLE_AFTER, DISABLE_AFTER_ATTEMPTS, RETRY_AFTER, sign
 
 PAGE = "docs/webhooks.md"
 TEXT = (ROOT / PAGE).read_text()
@@ -99,3 +100,11 @@ class TestPage:
         units = {"s": "seconds", "min": "minutes", "h": "hours"}
         pauses = re.findall(r"^\| \d+ \| (\d+) (s|min|h) \|$", TEXT, re.MULTILINE)
         assert [timedelta(**{units[unit]: int(number)}) for number, unit in pauses] == list(RETRY_AFTER)
+
+    def test_says_after_what_an_address_is_switched_off(self) -> None:
+        assert f"{DISABLE_AFTER_ATTEMPTS} or more attempts over {DISABLE_AFTER.days} days" in TEXT
+
+    def test_names_settings_that_exist(self) -> None:
+        named = {name.lower() for name in re.findall(r"LUSTRAL_(\w+)", TEXT)}
+        assert named
+        assert named <= Settings.model_fields.keys()

@@ -19,8 +19,8 @@ def main() -> None:
     page = PAGE.read_text()
     for name, render in TABLES.items():
         table = render(json.loads((RESULTS / f"{name}.json").read_text()))
-        place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", page, flags=re.DOTALL)
-        assert place, f"{PAGE.name} has no place for {name}"
+        place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", page, re.DOTALL)
+        assert place is not None, f"{PAGE.name} has no place for {name}"
         page = page[: place.start()] + table + page[place.end() :]
     PAGE.write_text(page)
 
