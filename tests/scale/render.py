@@ -20,7 +20,7 @@ def main() -> None:
     for name, render in TABLES.items():
         table = render(json.loads((RESULTS / f"{name}.json").read_text()))
         page, count = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, table=table: found[1] + table + found[2], page, flags=re.S
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, table=table: found[1] + table + found[2], page, flags=re.DOTALL
         )
         assert count == 1, f"{PAGE.name} has no place for {name}"
     PAGE.write_text(page)

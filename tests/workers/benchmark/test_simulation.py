@@ -55,7 +55,7 @@ def test_a_resource_serves_in_order_and_as_many_at_once_as_it_can() -> None:
 
 def test_costs_are_read_and_lie_on_a_line_between_what_was_measured(tmp_path: Path) -> None:
     cost = {"16": {"seconds": 0.1, "database": 0.01}, "32": {"seconds": 0.3, "database": 0.02}}
-    (tmp_path / "costs").write_text(json.dumps({"transactions": {name: cost for name in NAMES}, "message": 1, "put": 2, "get": 3}))
+    (tmp_path / "costs").write_text(json.dumps({"transactions": dict.fromkeys(NAMES, cost), "message": 1, "put": 2, "get": 3}))
     runs = [{"processes": 1, "stages": {"scan": 2.0, "purify": 4.0}}, {"processes": 2, "stages": {"scan": 1.0, "purify": 2.0}}]
     (tmp_path / "measured").write_text(json.dumps({"samples": 100, "runs": runs}))
     costs = Costs.read(tmp_path / "costs", tmp_path / "measured")
