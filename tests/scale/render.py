@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ Document = dict[str, Any]
 def main() -> None:
     page = PAGE.read_text()
     for name, render in TABLES.items():
-        table = render(json.loads((RESULTS / f"{name}.json").read_text()))
-        page, count = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, table=table: found[1] + table + found[2], page, flags=re.DOTALL
-        )
-        assert count == 1, f"{PAGE.name} has no place for {name}"
+        before, mark, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        assert mark, f"{PAGE.name} has no place for {name}"
+        assert end, f"{PAGE.name} has no end for {name}"
+        page = before + mark + render(json.loads((RESULTS / f"{name}.json").read_text())) + end + after
     PAGE.write_text(page)
 
 
