@@ -145,7 +145,7 @@ def _is_alive(pid: int) -> bool:
 def run_cluster(folder: Path) -> Iterator[Cluster]:
     """Servers of its own, as they will be taken away from it."""
     with ExitStack() as stack:
-        postgres, valkey = stack.enter_context(run_postgres()), stack.enter_context(run_valkey())
+        postgres, valkey = stack.enter_context(run_postgres(keeps_commits=True)), stack.enter_context(run_valkey())
         seaweedfs = stack.enter_context(run_seaweedfs())
         store, receiver = stack.enter_context(run_proxy(seaweedfs.endpoint_url)), stack.enter_context(run_receiver())
         url, bucket = stack.enter_context(postgres.database()), stack.enter_context(seaweedfs.bucket())

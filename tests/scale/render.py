@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ Document = dict[str, Any]
 def main() -> None:
     page = PAGE.read_text()
     for name, render in TABLES.items():
-        table = render(json.loads((RESULTS / f"{name}.json").read_text()))
-        place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", page, re.DOTALL)
-        assert place is not None, f"{PAGE.name} has no place for {name}"
-        page = page[: place.start()] + table + page[place.end() :]
+        before, mark, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        assert mark, f"{PAGE.name} has no place for {name}"
+        assert end, f"{PAGE.name} has no end for {name}"
+        page = before + mark + render(json.loads((RESULTS / f"{name}.json").read_text())) + end + after
     PAGE.write_text(page)
 
 

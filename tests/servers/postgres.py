@@ -48,7 +48,8 @@ class Postgres:
 
 
 @contextmanager
-def run_postgres() -> Iterator[Postgres]:
+def run_postgres(*, keeps_commits: bool = False) -> Iterator[Postgres]:
+    """keeps_commits: also those of the last second, when the server is killed (by us; not by a power cut)."""
     with tempfile.TemporaryDirectory(prefix="lustral-postgres-") as folder:
         root = Path(folder)
         user = _unprivileged_user()
@@ -75,7 +76,7 @@ def run_postgres() -> Iterator[Postgres]:
             "max_connections": 200,
             # Nothing here survives the test run, so nothing waits for the disk.
             "fsync": "off",
-            "synchronous_commit": "off",
+            "synchronous_commit": "on" if keeps_commits else "off",
             "full_page_writes": "off",
         }
         command: list[str | Path] = [binaries / "postgres", "-D", data]
