@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.errors import problem_kinds
+from app.jobs.attempts import WORKER_LOST
 from app.reference.__main__ import main
 from app.reference.pages import generated_pages
 from app.reference.schemas import anchor, describe_value
@@ -83,6 +84,7 @@ class TestErrors:
 
     def test_those_of_jobs_are_listed(self, pages: dict[str, str]) -> None:
         sources = [path.read_text() for room in ("app", "workers") for path in (ROOT / room).rglob("*.py")]
-        raised = {slug for text in sources for slug in re.findall(r"\bproblem\(\s*\"([a-z-]+)\"", text)}
+        with_title = re.compile(r"\b(?:problem\(\s*|return )\"([a-z-]+)\", \"")
+        raised = {slug for text in sources for slug in with_title.findall(text)} | {WORKER_LOST}
         listed = set(re.findall(r"^\| `([a-z-]+)` \|", pages["errors.md"], re.MULTILINE))
         assert raised == listed
