@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
 from app.embedded.local import Server
+from tests.docs.markdown import blocks
 
-DOCS = Path(__file__).parents[2] / "docs"
+PAGE = "docs/client.md"
 
 
 def test_its_examples_do_what_they_say(
@@ -21,8 +21,7 @@ def test_its_examples_do_what_they_say(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LUSTRAL_SERVER", server.url)
     monkeypatch.setenv("LUSTRAL_API_KEY", server.api_key)
-    examples = re.findall(r"```python\n(.*?)```", (DOCS / "client.md").read_text(), re.DOTALL)
-    exec(compile("\n".join(examples), "docs/client.md", "exec"), {})  # noqa: S102
+    exec(compile("\n".join(blocks(PAGE, "python")), PAGE, "exec"), {})  # noqa: S102
     said = capsys.readouterr().out
     assert "backdoored" in said
     assert "404 Not found req_" in said

@@ -17,6 +17,7 @@ from tests.docs.markdown import ROOT, RUNNABLE, blocks, pages
 RUN_BY = {
     "docs/quickstart.md": "tests/docs/test_quickstart.py",
     "docs/webhooks.md": "tests/docs/test_webhooks.py",
+    "docs/client.md": "tests/docs/test_client.py",
     "docs/ci/README.md": "tests/docs/ci/test_tutorial.py",
 }
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)")
