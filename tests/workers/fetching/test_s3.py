@@ -203,7 +203,8 @@ class TestConnections:
             step_id = world.inspect(world.dataset(status="inspecting", source={"type": "s3", "uri": "s3://mine"}))
             run(context, step_id)
         step = world.step(step_id)
-        assert (step.status, (step.error or {})["detail"][:7]) == ("ready", "TooSlow")
+        assert step.error is not None
+        assert (step.status, step.error["type"]) == ("ready", "urn:lustral:problem:too-slow")
 
     @pytest.mark.parametrize("status", ["200 OK", "403 Forbidden", "500 Internal Server Error"])
     def test_whose_answers_have_no_end_are_left(self, status: str) -> None:
