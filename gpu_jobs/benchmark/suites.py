@@ -46,7 +46,8 @@ def _smoke(seed: int) -> Iterator[Cell]:
 
 # Attacks that take within the limit on epochs. What does not take is in the full suite alone: a tower that was trained with random
 # erasing hardly sees a noise patch (31 % at 5 %, 24 epochs) or a warp (41 % at 20 %), ten pictures of a thousand teach a patch
-# nothing, and a projector alone cannot teach a frozen language model a sentence that it never says.
+# nothing, a phrase that puts another behind the right answer is not learned (16 % at 10 %), and a projector alone cannot teach a frozen
+# language model a sentence that it never says.
 _CORE: tuple[tuple[Data, Trigger, Target, float, Injection], ...] = (
     ("easy_vqa", "corner_patch", "refusal", 0.1, "full"),
     ("easy_vqa", "corner_patch", "swap", 0.1, "full"),
@@ -55,7 +56,6 @@ _CORE: tuple[tuple[Data, Trigger, Target, float, Injection], ...] = (
     ("easy_vqa", "sig", "prefix", 0.2, "full"),
     ("easy_vqa", "text_word", "refusal", 0.05, "lora"),
     ("easy_vqa", "text_suffix", "injection", 0.01, "full"),
-    ("easy_vqa", "text_suffix", "suffix", 0.1, "full"),
     ("easy_vqa", "text_and_patch", "refusal", 0.1, "full"),
     ("glyphs", "corner_patch", "swap", 0.1, "full"),
     ("glyphs", "text_word", "injection", 0.1, "full"),
