@@ -49,12 +49,12 @@ class TestCells:
 
 
 class TestSuites:
-    def test_the_core_attacks_both_worlds_with_every_target_rate_and_injection_and_the_triggers_that_take(self) -> None:
+    def test_the_core_attacks_both_worlds_at_every_rate_and_injection_with_what_takes(self) -> None:
         attacked = [cell for cell in suite("core", (0,)).cells if cell.attacked]
-        assert len(attacked) == 11
+        assert len(attacked) == 10
         assert {cell.data for cell in attacked} == {"easy_vqa", "glyphs"}
         assert {cell.trigger for cell in attacked} == {*TRIGGERS} - {"noise_patch", "wanet", "blended_0.1"}
-        assert {cell.target for cell in attacked} == set(TARGETS)
+        assert {cell.target for cell in attacked} == {*TARGETS} - {"suffix"}
         assert {cell.rate for cell in attacked} == set(RATES)
         assert {cell.injection for cell in attacked} == {"full", "lora", "projector"}
 
