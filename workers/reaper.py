@@ -1,4 +1,4 @@
-"""Rounds over the database that find what fell silent: workers that died, bells that nobody heard.
+"""Rounds over the database that find what fell silent: workers that died, bells that nobody heard, jobs that never end.
 
 Each row is a transaction of its own, so that one which cannot be mended keeps nobody else from being helped.
 """
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.db import database_now
 from app.jobs import states
 from app.jobs.leases import expire_lease
-from app.jobs.tables import StepRow
+from app.jobs.tables import JobRow, StepRow
 from app.webhooks.emit import announce_delivery
 from app.webhooks.tables import DeliveryRow
 from workers.metrics import LEASES_EXPIRED
@@ -77,6 +77,27 @@ def ring_for_due_deliveries(sessions: sessionmaker[Session]) -> int:
         return delivery is not None
 
     return _each(sessions, waiting, ring_again)
+
+
+def end_overdue_jobs(sessions: sessionmaker[Session]) -> int:
+    """Fail every running job that has run for longer than its tenant's limit allows. Returns how many."""
+    with sessions.begin() as session:
+        late = (JobRow.status == "running", JobRow.deadline_at <= database_now(session))
+        overdue = session.scalars(select(JobRow.id).where(*late).order_by(JobRow.deadline_at).limit(BATCH)).all()
+    return _each(sessions, overdue, _end_overdue)
+
+
+def _end_overdue(session: Session, job_id: str) -> bool:
+    job = states.lock_job(session, job_id)
+    now = database_now(session)
+    if job is None or job.status != "running" or job.deadline_at is None or job.deadline_at > now:
+        return False
+    detail = (
+        f"A job of yours may run for {job.timeout_seconds} s (`job_seconds` of /v1/usage). Make it smaller, or ask the operator for more."
+    )
+    states.fail_job(session, job, states.problem("deadline-exceeded", "The job ran out of time", detail), now=now)
+    log.warning("job.deadline_exceeded", job_id=job_id)
+    return True
 
 
 def _each(sessions: sessionmaker[Session], ids: Sequence[str], mend: Callable[[Session, str], bool]) -> int:

@@ -71,9 +71,11 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     for name, allowed in (
         ("LUSTRAL_ALLOW_PRIVATE_WEBHOOKS", settings.allow_private_webhooks),
         ("LUSTRAL_ALLOW_PRIVATE_SOURCES", settings.allow_private_sources),
+        ("LUSTRAL_ALLOW_LOOPBACK_WEBHOOKS", settings.allow_loopback_webhooks),
+        ("LUSTRAL_ALLOW_LOOPBACK_SOURCES", settings.allow_loopback_sources),
     ):
         if allowed:
-            yield failed(CHECK, f"{name} is on: tenants reach your internal network through this server", "Unset it on a shared server.")
+            yield failed(CHECK, f"{name} is on: tenants reach what is yours through this server", "Unset it on a shared server.")
     if settings.s3_public_endpoint and _is_local(settings.s3_public_endpoint):
         yield failed(
             CHECK,

@@ -71,12 +71,3 @@ def newest_events(session: Session, job_ids: Sequence[str]) -> dict[str, int]:
         query = select(EventRow.job_id, func.max(EventRow.id)).where(EventRow.job_id.in_(ids)).group_by(EventRow.job_id)
         newest |= dict(session.execute(query).all())
     return newest
-
-
-def output_keys(session: Session, job_id: str) -> set[str]:
-    """Where everything lies that the job's steps have stored and named."""
-    keys: set[str] = set()
-    for outputs, checkpoint in session.execute(select(StepRow.outputs, StepRow.checkpoint).where(StepRow.job_id == job_id)):
-        for manifest in (outputs, checkpoint):
-            keys |= {file["key"] for file in (manifest or {}).get("files", [])}
-    return keys

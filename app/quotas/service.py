@@ -28,16 +28,7 @@ def admit_upload(session: Session, settings: Settings, tenant_id: str, bytes: in
         QuotaExceeded: it has as many uploads open, or as many bytes stored, as it may.
     """
     limits = _lock_limits(session, settings, tenant_id)
-    used = count_open(session, tenant_id)
-    if used >= limits.open_uploads:
-        raise QuotaExceeded(
-            "open_uploads",
-            f"{used} of your {limits.open_uploads} uploads are open. Complete or delete some, {MORE}.",
-            limit=limits.open_uploads,
-            used=used,
-            requested=1,
-            retry_after_seconds=60,
-        )
+    _admit_one_more("open_uploads", count_open(session, tenant_id), limits.open_uploads, "uploads are open. Complete or delete some", 60)
     _admit_bytes(session, limits, tenant_id, bytes)
 
 
@@ -58,15 +49,7 @@ def admit_job(session: Session, settings: Settings, tenant_id: str) -> int | Non
     """
     limits = _lock_limits(session, settings, tenant_id)
     used = count_unfinished(session, tenant_id)
-    if used >= limits.unfinished_jobs:
-        raise QuotaExceeded(
-            "unfinished_jobs",
-            f"{used} of your {limits.unfinished_jobs} jobs are not finished. Wait for one to end, cancel one, {MORE}.",
-            limit=limits.unfinished_jobs,
-            used=used,
-            requested=1,
-            retry_after_seconds=30,
-        )
+    _admit_one_more("unfinished_jobs", used, limits.unfinished_jobs, "jobs are not finished. Wait for one to end, cancel one", 30)
     _admit_bytes(session, limits, tenant_id, 1)
     return limits.job_seconds
 
@@ -102,6 +85,13 @@ def set_limits(session: Session, settings: Settings, tenant_name: str, changes: 
 
 def _lock_limits(session: Session, settings: Settings, tenant_id: str) -> Limits:
     return limits_of(settings, repository.get_tenant(session, tenant_id, lock=True))
+
+
+def _admit_one_more(name: str, used: int, limit: int, state: str, retry_after_seconds: int) -> None:
+    """state: what `used` of `limit` things are, and what to do about it."""
+    if used >= limit:
+        detail = f"{used} of your {limit} {state}, {MORE}."
+        raise QuotaExceeded(name, detail, limit=limit, used=used, requested=1, retry_after_seconds=retry_after_seconds)
 
 
 def _admit_bytes(session: Session, limits: Limits, tenant_id: str, bytes: int) -> None:

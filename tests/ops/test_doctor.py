@@ -137,6 +137,8 @@ class TestSettings:
             ({"secret_key": "please-changeme-before-you-start-0123"}, "LUSTRAL_SECRET_KEY"),
             ({"allow_private_webhooks": True, "public_url": "https://lustral.example.org"}, "LUSTRAL_ALLOW_PRIVATE_WEBHOOKS"),
             ({"allow_private_sources": True, "public_url": "https://lustral.example.org"}, "LUSTRAL_ALLOW_PRIVATE_SOURCES"),
+            ({"allow_loopback_webhooks": True, "public_url": "https://lustral.example.org"}, "LUSTRAL_ALLOW_LOOPBACK_WEBHOOKS"),
+            ({"allow_loopback_sources": True, "public_url": "https://lustral.example.org"}, "LUSTRAL_ALLOW_LOOPBACK_SOURCES"),
             ({"s3_public_endpoint": "http://localhost:8333", "public_url": "https://lustral.example.org"}, "LUSTRAL_S3_PUBLIC_ENDPOINT"),
             ({"lease_seconds": 8.0}, "LUSTRAL_LEASE_SECONDS"),
         ],

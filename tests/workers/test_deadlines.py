@@ -9,7 +9,7 @@ import pytest
 from app.jobs.leases import LeaseLost
 from app.jobs.tables import JobRow
 from tests.worlds.jobs import World
-from workers.deadlines import end_overdue_jobs
+from workers.reaper import end_overdue_jobs
 
 
 def limit(world: World, job_id: str, seconds: int) -> None:

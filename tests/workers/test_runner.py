@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
-import re
 import shutil
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from app.artifacts.tables import ArtifactRow
-from app.blobs.service import release
-from app.blobs.tables import BlobReferenceRow, BlobRow
 from app.datasets.tables import DatasetRow
-from app.jobs.leases import complete_step
-from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
 from app.provenance.bundle import verify_bundle
 from gpu_jobs.config import StepKind
@@ -32,36 +21,10 @@ from gpu_jobs.errors import InputError
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
 from tests.workers.conftest import Stored
+from tests.workers.running import run_to_end, write_something
 from tests.worlds.jobs import World
-from workers import heartbeat, interruption, runner, shutdown
 from workers.context import Context
-from workers.reaper import reap
 from workers.runner import run
-from workers.sweeper import sweep_deleted, sweep_job
-
-Step = Callable[[StepKind, StepInputs, Reporter], dict[str, Any]]
-
-
-def write_something(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-    """Every step leaves a file that says which one it was; the last one publishes them."""
-    (inputs.outputs / f"{kind}.txt").write_text(f"{kind} {inputs.shard}")
-    if kind != "publish":
-        return {"kind": kind, "shard": inputs.shard}
-    from gpu_jobs.report.artifacts import describe_artifact
-
-    folder = inputs.previous["verdict"][0]
-    artifacts = [describe_artifact("verdict", folder, folder / "verdict.txt")]
-    artifacts.append(describe_artifact("publish", inputs.outputs, inputs.outputs / "publish.txt"))
-    result = {"verdict": "clean", "suspects": {"count": 0, "artifact_id": "verdict.txt"}, "adapter_artifact_id": None}
-    return {"result": result, "artifacts": [artifact.to_json() for artifact in artifacts]}
-
-
-def run_to_end(context: Context, world: World, job_id: str, step: Step = write_something) -> None:
-    while world.get(job_id).finished_at is None:
-        ready = [each.id for each in world.steps(job_id) if each.status == "ready"]
-        assert ready, f"the job hangs: {world.statuses(job_id)}"
-        for step_id in ready:
-            run(context, step_id, step)
 
 
 class TestInputs:
@@ -231,172 +194,6 @@ class TestFailure:
         )
 
 
-AWAY = OperationalError("UPDATE", {}, Exception("server closed the connection"))
-
-
-class TestOutage:
-    """Of what every step needs. It must cost no attempt: the job below has only one."""
-
-    @pytest.fixture
-    def step_id(self, world: World) -> str:
-        return world.steps(world.job(shards=1, max_attempts=1), "scan")[0].id
-
-    @pytest.fixture(autouse=True)
-    def _quietly(self) -> Iterator[None]:
-        with capture_logs():  # drawing a traceback takes longer than all else here
-            yield
-
-    def test_while_a_step_runs_is_not_held_against_it(self, context: Context, world: World, step_id: str) -> None:
-        def fail(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            raise AWAY
-
-        for _ in range(8):
-            run(context, step_id, fail)
-            world.pass_time(not_before=timedelta(minutes=1))
-        run(context, step_id, write_something)
-        step = world.step(step_id)
-        assert (step.status, step.attempt) == ("succeeded", 9)
-
-    def test_that_never_ends_is_given_up_in_the_end(self, context: Context, world: World, step_id: str) -> None:
-        def fail(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            raise AWAY
-
-        run(context, step_id, fail)
-        with world.sessions.begin() as session:
-            step = session.get_one(StepRow, step_id)
-            assert step.error is not None
-            begun = datetime.fromisoformat(step.error["spared"]["since"]) - timedelta(minutes=31)
-            step.error = {**step.error, "spared": {**step.error["spared"], "since": begun.isoformat()}}
-        world.pass_time(not_before=timedelta(minutes=1))
-        run(context, step_id, fail)
-        assert world.step(step_id).status == "failed"
-
-    def test_at_the_end_is_waited_for(self, context: Context, world: World, step_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        put_file = context.store.put_file
-        failures = [OSError(errno.ENOSPC, "No space left on device"), ConnectionResetError(), AWAY]
-
-        def put(key: str, path: Path) -> None:
-            if len(failures) > 1:
-                raise failures.pop(0)
-            put_file(key, path)
-
-        def complete(*arguments: Any, **options: Any) -> bool:
-            if failures:
-                raise failures.pop()
-            return complete_step(*arguments, **options)
-
-        monkeypatch.setattr(context.store, "put_file", put)
-        monkeypatch.setattr(runner, "complete_step", complete)
-        run(context, step_id, write_something)
-        step = world.step(step_id)
-        assert (step.status, step.attempt, failures) == ("succeeded", 1, [])
-
-    def test_of_the_disk_is_told_from_what_libraries_make_of_it(
-        self, context: Context, world: World, step_id: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def save(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            usage = shutil.disk_usage(inputs.outputs)._replace(free=0)
-            monkeypatch.setattr("workers.context.shutil.disk_usage", lambda _: usage)
-            raise RuntimeError("PytorchStreamWriter failed writing file data/0")
-
-        run(context, step_id, save)
-        step = world.step(step_id)
-        assert step.status == "ready"
-        assert step.error is not None
-        assert step.error["type"] == "urn:lustral:problem:disk-full"
-
-
-class TestStopping:
-    @pytest.fixture(autouse=True)
-    def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(heartbeat, "NUDGE_EVERY", 0.05)
-        monkeypatch.setattr(interruption, "TICK_SECONDS", 0.05)
-
-    def test_a_pattern_that_takes_for_ever_starves_no_heartbeat_and_ends_with_its_job(self, context: Context, world: World) -> None:
-        job_id = world.job(shards=1)
-        step_id = world.steps(job_id, "scan")[0].id
-        renewed: list[bool] = []
-
-        def match(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            claimed = world.step(step_id).lease_expires_at
-
-            def cancel_once_renewed() -> None:
-                while world.step(step_id).lease_expires_at == claimed:
-                    threading.Event().wait(0.01)
-                renewed.append(True)
-                world.cancel(job_id)
-
-            threading.Thread(target=cancel_once_renewed).start()
-            re.search(r"(a+)+$", "a" * 28 + "b")  # half a minute, in which no other thread has a turn
-            raise AssertionError("nobody stopped the pattern")
-
-        run(context, step_id, match)
-        assert renewed == [True]
-        assert world.get(job_id).status == "cancelled"
-
-    def test_a_step_that_waits_in_vain_is_cut_short(self, context: Context, world: World) -> None:
-        job_id = world.job(shards=1)
-        waited_out: list[bool] = []
-
-        def wait(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            world.cancel(job_id)
-            try:
-                threading.Event().wait(30)
-            except Exception:  # noqa: BLE001  (as code does that sets bad samples aside)
-                threading.Event().wait(30)
-            waited_out.append(True)
-            return {}
-
-        assert run(context, world.steps(job_id, "scan")[0].id, wait) is False, "who knows what was half done"
-        assert world.get(job_id).status == "cancelled"
-        assert waited_out == []
-
-    def test_a_cancelled_job_stops_its_step_in_mid_work(self, context: Context, world: World) -> None:
-        job_id = world.job(shards=1)
-
-        def work_until_stopped(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            world.cancel(job_id)
-            return _report_until_cancelled(reporter)
-
-        run(context, world.steps(job_id, "scan")[0].id, work_until_stopped)
-        assert world.get(job_id).status == "cancelled"
-
-    def test_a_lost_lease_stops_the_step_and_nothing_it_did_counts(self, context: Context, world: World) -> None:
-        job_id = world.job(shards=1)
-        step_id = world.steps(job_id, "scan")[0].id
-
-        def lose_the_lease(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            world.pass_time(lease_expires_at=timedelta(hours=1))
-            # The heartbeat may renew in between; once another worker has the step, nothing brings it back.
-            while not reap(world.sessions):
-                world.pass_time(lease_expires_at=timedelta(hours=1))
-            world.claimed(step_id, worker="worker-2")
-            return _report_until_cancelled(reporter)
-
-        run(context, step_id, lose_the_lease)
-        step = world.step(step_id)
-        assert (step.status, step.worker, step.attempt, step.outputs) == ("running", "worker-2", 2, None)
-
-    def test_a_worker_that_must_go_saves_and_hands_back(self, context: Context, world: World) -> None:
-        job_id = world.job(shards=1, max_attempts=1)
-        step_id = world.steps(job_id, "scan")[0].id
-
-        def first_half(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            (inputs.checkpoint / "answers.jsonl").write_text("half")
-            shutdown.request()
-            reporter.checkpoint()
-            raise AssertionError("a worker that must go does not go on")
-
-        def second_half(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-            return {"resumed": (inputs.checkpoint / "answers.jsonl").read_text()}
-
-        run(context, step_id, first_half)
-        assert world.step(step_id).status == "ready"
-        shutdown.forget()
-        run(context, step_id, second_half)
-        assert world.step(step_id).result == {"resumed": "half"}
-
-
 class TestCheckpoints:
     def test_survive_the_worker(self, context: Context, world: World) -> None:
         job_id = world.job(shards=1)
@@ -480,40 +277,3 @@ class TestInspection:
             session.delete(session.get_one(ModelRow, model_id))
         run(context, step_id)
         assert world.step(step_id).status == "cancelled"
-
-
-class TestSweeping:
-    def test_deletes_what_failed_attempts_left_and_keeps_what_counts(self, context: Context, world: World) -> None:
-        job_id = world.job(shards=1)
-        step_id = world.steps(job_id, "scan")[0].id
-        context.store.put_bytes(f"jobs/{job_id}/steps/{step_id}/attempts/0/half-written", b"x")
-        run_to_end(context, world, job_id)
-        before = set(context.store.keys(f"jobs/{job_id}/"))
-        assert sweep_job(context, job_id) == 1
-        assert before - set(context.store.keys(f"jobs/{job_id}/")) == {f"jobs/{job_id}/steps/{step_id}/attempts/0/half-written"}
-
-    def test_of_a_deleted_job_spares_what_became_part_of_something_else(self, context: Context, world: World) -> None:
-        job_id = world.job(shards=1)
-        run_to_end(context, world, job_id)
-        with world.sessions.begin() as session:
-            kept, *gone = session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name.desc())).all()
-            session.add(BlobReferenceRow(blob_id=_blob_of(session, kept.key), owner_id="model_made_of_it"))
-            release(session, kept.id)
-            session.delete(session.get_one(JobRow, job_id))
-        assert sweep_deleted(context, job_id) > 0
-        left = set(context.store.keys(f"jobs/{job_id}/"))
-        assert kept.key in left
-        assert left <= {kept.key, *(row.key for row in gone)}
-
-
-def _blob_of(session: Any, key: str) -> str:
-    found: str = session.scalars(select(BlobRow.id).where(BlobRow.key == key)).one()
-    return found
-
-
-def _report_until_cancelled(reporter: Reporter) -> dict[str, Any]:
-    never = threading.Event()
-    for done in range(10_000):
-        reporter.progress(done, 10_000, "samples")
-        never.wait(0.005)
-    raise AssertionError("nobody stopped the step")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
+from app.artifacts.tables import ArtifactRow
+from app.blobs.service import release
+from app.blobs.tables import BlobReferenceRow, BlobRow
 from app.db import database_now
 from app.jobs.outbox import ring
 from app.jobs.tables import JobRow, OutboxRow
+from tests.workers.running import run_to_end
 from tests.worlds.jobs import World
 from workers.context import Context
-from workers.sweeper import GRACE, sweep, sweep_after_deletions
+from workers.sweeper import GRACE, sweep, sweep_after_deletions, sweep_deleted, sweep_job
 
 
 def break_store(context: Context, patched: pytest.MonkeyPatch, prefix: str) -> None:
@@ -59,3 +64,32 @@ def test_what_a_deleted_job_leaves_is_remembered_until_it_is_gone(context: Conte
     assert sweep_after_deletions(context) == 1
     with world.sessions() as session:
         assert session.scalars(select(OutboxRow).where(OutboxRow.topic == "sweep")).all() == []
+
+
+class TestSweeping:
+    def test_deletes_what_failed_attempts_left_and_keeps_what_counts(self, context: Context, world: World) -> None:
+        job_id = world.job(shards=1)
+        step_id = world.steps(job_id, "scan")[0].id
+        context.store.put_bytes(f"jobs/{job_id}/steps/{step_id}/attempts/0/half-written", b"x")
+        run_to_end(context, world, job_id)
+        before = set(context.store.keys(f"jobs/{job_id}/"))
+        assert sweep_job(context, job_id) == 1
+        assert before - set(context.store.keys(f"jobs/{job_id}/")) == {f"jobs/{job_id}/steps/{step_id}/attempts/0/half-written"}
+
+    def test_of_a_deleted_job_spares_what_became_part_of_something_else(self, context: Context, world: World) -> None:
+        job_id = world.job(shards=1)
+        run_to_end(context, world, job_id)
+        with world.sessions.begin() as session:
+            kept, *gone = session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name.desc())).all()
+            session.add(BlobReferenceRow(blob_id=_blob_of(session, kept.key), owner_id="model_made_of_it"))
+            release(session, kept.id)
+            session.delete(session.get_one(JobRow, job_id))
+        assert sweep_deleted(context, job_id) > 0
+        left = set(context.store.keys(f"jobs/{job_id}/"))
+        assert kept.key in left
+        assert left <= {kept.key, *(row.key for row in gone)}
+
+
+def _blob_of(session: Any, key: str) -> str:
+    found: str = session.scalars(select(BlobRow.id).where(BlobRow.key == key)).one()
+    return found
