@@ -30,7 +30,7 @@ class StepInputs:
     to what those shards returned. `outputs` starts empty. `checkpoint` holds what an earlier attempt of this very
     step had saved when it died, or is empty. `about` names the job for its report: `job_id`, `kind`, `model_id`,
     `model_name`, `dataset_id`, `dataset_name`, `created_at`, `signing_key` (fingerprint of the key that will sign its artifacts),
-    each where it exists. `scratch` is an empty folder that
+    each where it exists. `digests` names the content of some of the folders: equal digests, equal bytes. `scratch` is an empty folder that
     `run_step` makes and removes.
     """
 
@@ -45,6 +45,7 @@ class StepInputs:
     previous: Mapping[StepKind, tuple[Path, ...]] = field(default_factory=dict)
     results: Mapping[StepKind, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[Path, str] = field(default_factory=dict)
     scratch: Path = Path()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,9 +26,14 @@ def stage_step(context: Context, work: Work, folder: Path, *, check: Callable[[]
         app.storage.ObjectNotFound, workers.cache.CorruptObject: stored bytes are missing or damaged.
     """
 
+    digests: dict[Path, str] = {}
+
     def stage(name: str, files: Files | None) -> Path | None:
         check()
-        return None if files is None else stage_files(context.store, context.cache, files, folder / name)
+        if files is None:
+            return None
+        digests[folder / name] = _digest_of(files)
+        return stage_files(context.store, context.cache, files, folder / name)
 
     previous, results = {}, {}
     for kind, shards in work.previous_by_kind().items():
@@ -35,6 +42,7 @@ def stage_step(context: Context, work: Work, folder: Path, *, check: Callable[[]
         for step, target in zip(shards, previous[kind], strict=True):
             check()
             place_files(context.store, context.cache, step.files, target)
+            digests[target] = _digest_of(step.files)
     outputs, checkpoint = folder / "outputs", folder / "checkpoint"
     outputs.mkdir()
     restore_checkpoint(context.store, work.checkpoint, checkpoint)
@@ -50,6 +58,7 @@ def stage_step(context: Context, work: Work, folder: Path, *, check: Callable[[]
         previous=previous,
         results=results,
         about={**work.about, "signing_key": context.runtime.signing_key.public.fingerprint},
+        digests=digests,
     )
 
 
@@ -61,6 +70,12 @@ def stage_files(store: ObjectStore, cache: ContentCache, files: Files, folder: P
         if file.get("archive"):
             cache.place_unpacked(store, _manifest_file(file), folder, extract)
     return folder
+
+
+def _digest_of(files: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of a manifest: of paths and digests, in hexadecimal."""
+    listed = json.dumps(sorted((file["path"], file["sha256"]) for file in files))
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _manifest_file(file: dict[str, Any]) -> ManifestFile:

@@ -26,7 +26,7 @@ from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.purify import guilty_turns, known_targets
 from gpu_jobs.defense.records import Answered, SetAside
 from gpu_jobs.defense.scoring import is_attacked, is_right
-from gpu_jobs.defense.subject import Subject, answer_length, load_model, open_images
+from gpu_jobs.defense.subject import Subject, answer_length, digest_of, load_model, open_images
 from gpu_jobs.errors import InputError
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
@@ -70,7 +70,7 @@ def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     rows: list[Answered] = []
     done, total = 0, sum(len(each.samples) for each in sets) * len(models)
     for name, folder in models:
-        family = load_model(folder)
+        family = load_model(folder, digest=digest_of(inputs, folder))
         generation = inputs.parameters.generation
         subject = Subject(family, generation, answer_length(family, known_answers, generation))
         for questions in sets:

@@ -31,7 +31,7 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     samples = to_answer(inputs, dataset.samples, guilty)[inputs.shard :: inputs.shards]
 
     answers, set_aside = inputs.checkpoint / records.ANSWERS, inputs.checkpoint / records.SET_ASIDE
-    done = _resume(answers) | _resume(set_aside)
+    done = {row["id"] for row in (*records.resume_rows(answers), *records.resume_rows(set_aside))}
     remaining = [sample for sample in samples if sample.id not in done]
     reporter.progress(len(done), len(samples), "samples")
     physician = Physician(subject, guilty, targets, carrier, inputs.parameters, forgetful=forgetful)
@@ -76,11 +76,3 @@ def to_answer(inputs: StepInputs, samples: list[Sample], guilty: dict[str, list[
     gone = {row["id"] for row in records.read_rows(inputs.previous["verdict"][0] / records.SET_ASIDE)}
     everything = inputs.parameters.purify.reanswer == "all"
     return [s for s in samples if s.id not in gone and s.answer_turns and (s.id in guilty or (everything and s.images))]
-
-
-def _resume(path: Path) -> set[str]:
-    """The ids in a file of rows that an earlier attempt left, which is created if missing and freed of a line that was cut off."""
-    rows = list(records.read_rows(path))
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(records.dump(row) for row in rows)
-    return {row["id"] for row in rows}

@@ -231,6 +231,14 @@ def write_rows(path: Path, rows: Iterable[Record]) -> int:
     return count
 
 
+def resume_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that an earlier attempt left, in a file that is created if missing and freed of a line that was cut off."""
+    rows = list(read_rows(path))
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(dump(row) for row in rows)
+    return rows
+
+
 def to_line(row: Record) -> str:
     return dump(row.to_json())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,25 +19,28 @@ from gpu_jobs.steps import StepInputs
 def scan(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     """Examine every `shards`-th sample, from number `shard` on.
 
+    Saved after each batch; a later attempt goes on behind what was saved.
     Returns: `samples` in the shard, how many were `examined`, how many have no image (`unexamined`), how many were `set_aside`.
     """
     dataset, subject = open_inputs(inputs)
     strangers = Strangers(dataset.samples, inputs.parameters.seed)
     samples = dataset.samples[inputs.shard :: inputs.shards]
-    done, set_aside, unexamined = 0, [], 0
-    with (inputs.outputs / records.EVIDENCE).open("w", encoding="utf-8") as file:
-        for batch in in_batches(samples, inputs.parameters.batch_size, lambda some: examine(subject, some, strangers)):
+    evidence, set_aside = inputs.checkpoint / records.EVIDENCE, inputs.checkpoint / records.SET_ASIDE
+    done = {row["id"] for row in (*records.resume_rows(evidence), *records.resume_rows(set_aside))}
+    remaining = [sample for sample in samples if sample.id not in done]
+    reporter.progress(len(done), len(samples), "samples")
+    for batch in in_batches(remaining, inputs.parameters.batch_size, lambda some: examine(subject, some, strangers)):
+        with evidence.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
             for result in batch:
-                if isinstance(result, SetAside):
-                    set_aside.append(result)
-                else:
-                    file.write(records.to_line(result))
-                    unexamined += not result.examined
-            done += len(batch)
-            reporter.progress(done, len(samples), "samples")
-    records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
-    examined = len(samples) - len(set_aside) - unexamined
-    return {"samples": len(samples), "examined": examined, "unexamined": unexamined, "set_aside": len(set_aside)}
+                (aside if isinstance(result, SetAside) else new).write(records.to_line(result))
+        done |= {result.id for result in batch}
+        reporter.checkpoint()
+        reporter.progress(len(done), len(samples), "samples")
+
+    shutil.copy(evidence, inputs.outputs)
+    shutil.copy(set_aside, inputs.outputs)
+    seen = [row["examined"] for row in records.read_rows(evidence)]
+    return {"samples": len(samples), "examined": sum(seen), "unexamined": len(seen) - sum(seen), "set_aside": len(samples) - len(seen)}
 
 
 def examine(subject: Subject, samples: Sequence[Sample], strangers: Strangers) -> list[SampleEvidence]:

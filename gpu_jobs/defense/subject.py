@@ -86,19 +86,41 @@ def open_inputs(inputs: StepInputs, *, model: Path | None = None, precise: bool 
     if inputs.model is None or inputs.dataset is None:
         raise InputError("this step needs a model and a data set")
     dataset = open_dataset(inputs.dataset, inputs.scratch)
-    family = load_model(model or inputs.model, precise=precise)
+    folder = model or inputs.model
+    family = load_model(folder, precise=precise, digest=digest_of(inputs, folder))
     generation = inputs.parameters.generation
     answers = (answer for sample in dataset.samples for answer in sample.answers)
     return dataset, Subject(family, generation, answer_length(family, answers, generation))
 
 
-def load_model(folder: Path, *, precise: bool = False) -> Family:
-    """The model, frozen: on the accelerator in bfloat16 if there is one, else on the CPU in float32."""
+# The model that was loaded last under a digest, for the next step that asks for the same. At most one: two may not fit.
+_warm: dict[str, Family] = {}
+
+
+def load_model(folder: Path, *, precise: bool = False, digest: str | None = None) -> Family:
+    """The model, frozen: on the accelerator in bfloat16 if there is one, else on the CPU in float32.
+
+    digest: names what the folder holds. The model is then kept warm, and a process that is to load it again has it at once; its caller
+        must not change it. A `precise` one is there to be changed, so it never is.
+    """
+    if digest is not None and not precise and digest in _warm:
+        return _warm[digest]
+    _warm.clear()
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu and not precise else torch.float32
     family = load_family(folder, device="cuda" if on_gpu else "cpu", dtype=dtype)
     family.network.eval().requires_grad_(False)
+    if digest is not None and not precise:
+        _warm[digest] = family
     return family
+
+
+def digest_of(inputs: StepInputs, folder: Path) -> str | None:
+    """What names the content of a folder that was staged, or of one inside of a folder that was."""
+    for parent in (folder, *folder.parents):
+        if parent in inputs.digests:
+            return f"{inputs.digests[parent]}/{folder.relative_to(parent).as_posix()}"
+    return None
 
 
 def answer_length(family: Family, answers: Iterable[str], generation: GenerationParameters) -> int:

@@ -53,6 +53,22 @@ class TestInputs:
         assert seen["dataset"] == {"train.json": "[]", "images/1.png": "picture"}
         assert (seen["about"]["job_id"], seen["about"]["model_id"], seen["shard"], seen["empty"]) == (job_id, model_id, (1, 2), [])
 
+    def test_name_the_model_by_its_bytes_so_that_it_can_stay_warm(self, context: Context, world: World, stored: Stored) -> None:
+        files = [stored("config.json", b"{}"), stored("model.safetensors", b"weights")]
+        other = [stored("config.json", b"{}"), stored("model.safetensors", b"others")]
+        jobs = [world.job(model_id=world.model(files=each), shards=2) for each in (files, files, other)]
+        named: list[str] = []
+
+        def look(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            assert inputs.model is not None
+            named.append(inputs.digests[inputs.model])
+            return {}
+
+        for job_id in jobs:
+            for step in world.steps(job_id, "scan"):
+                run(context, step.id, look)
+        assert [named.count(each) for each in named] == [4, 4, 4, 4, 2, 2]
+
     def test_include_what_earlier_steps_wrote_and_returned(self, context: Context, world: World) -> None:
         job_id = world.job(shards=2)
         for step in world.steps(job_id, "scan"):

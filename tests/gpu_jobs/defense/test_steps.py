@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from gpu_jobs.data import open_dataset
-from gpu_jobs.data.samples import Turn
-from gpu_jobs.defense import records
+from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense import records, scan
 from gpu_jobs.defense.carriers import Overlay
 from gpu_jobs.defense.patterns import Pattern
 from gpu_jobs.defense.pipeline import Pipeline
-from gpu_jobs.defense.records import SetAside
+from gpu_jobs.defense.records import SampleEvidence, SetAside
+from gpu_jobs.defense.strangers import Strangers
 from gpu_jobs.defense.subject import Subject, open_images
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Prompt, SeenImage
@@ -35,6 +36,32 @@ class TestScan:
         assert len(parts) == len(whole) == 12
         assert all(part == whole[part["id"]] for part in parts)
         assert all(part["swap"]["stranger"] != part["id"] for part in parts)
+
+    def test_a_resumed_scan_leaves_the_same_evidence_and_examines_nothing_twice(
+        self, start: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (sample,) = [s for s in open_dataset(dataset, dataset / "cache").samples if s.id == "s01"]
+        sample.images[0].write_bytes(b"\x89PNG no picture")
+        whole, broken = start("whole", shards=1, batch_size=4), start("broken", shards=1, batch_size=4)
+        (result,) = whole.run("scan")
+        broken.reporter = Interrupted(2)
+        with pytest.raises(Cancelled):
+            broken.run("scan")
+        with (broken.out / "checkpoints" / "scan-0" / records.EVIDENCE).open("a") as file:
+            file.write('{"id": "s0')  # a line that the crash cut off
+        examined: list[str] = []
+        examine = scan.examine
+
+        def watch(subject: Subject, samples: Sequence[Sample], strangers: Strangers) -> list[SampleEvidence]:
+            examined.extend(sample.id for sample in samples)
+            return examine(subject, samples, strangers)
+
+        monkeypatch.setattr(scan, "examine", watch)
+        broken.reporter = SilentReporter()
+        assert broken.run("scan") == (result,)
+        assert examined == ["s08", "s09", "s10", "s11"]
+        for name in (records.EVIDENCE, records.SET_ASIDE):
+            assert rows(broken.previous["scan"][0] / name) == rows(whole.previous["scan"][0] / name)
 
     def test_a_damaged_picture_sets_its_sample_aside_and_no_other(self, start: Any, dataset: Path) -> None:
         (sample,) = [s for s in open_dataset(dataset, dataset / "cache").samples if s.id == "s05"]
