@@ -14,6 +14,7 @@ from gpu_jobs.reporting import Cancelled
 from workers import shutdown
 from workers.checkpoints import Checkpoints
 from workers.heartbeat import Heartbeat, Stop
+from workers.journal import Journal
 
 log = structlog.get_logger()
 
@@ -27,12 +28,21 @@ class StepReporter:
     """The `gpu_jobs.reporting.Reporter` of one attempt."""
 
     def __init__(
-        self, sessions: sessionmaker[Session], lease: Lease, heartbeat: Heartbeat, checkpoints: Checkpoints, *, stage: str, shard: int
+        self,
+        sessions: sessionmaker[Session],
+        lease: Lease,
+        heartbeat: Heartbeat,
+        checkpoints: Checkpoints,
+        journal: Journal,
+        *,
+        stage: str,
+        shard: int,
     ) -> None:
         self._sessions = sessions
         self._lease = lease
         self._heartbeat = heartbeat
         self._checkpoints = checkpoints
+        self._journal = journal
         self._stage = stage
         self._shard = shard
         self._progress_due = 0.0
@@ -56,6 +66,7 @@ class StepReporter:
         self._progress_due = now + PROGRESS_EVERY
         seconds, units = now - self._begun[0], done - self._begun[1]
         told = {"done": done, "total": total, "unit": unit, "per_second": units / seconds if units > 0 and seconds > 0 else None}
+        self._journal.write("progress", **told)
         self._write(lambda session: save_progress(session, self._lease, told))
 
     def metrics(self, **values: float) -> None:
@@ -65,6 +76,7 @@ class StepReporter:
             return
         self._metrics_due = now + METRICS_EVERY
         plain = {name: float(value) for name, value in values.items()}
+        self._journal.write("metrics", **plain)
         self._write(lambda session: save_metrics(session, self._lease, self._stage, self._shard, plain))
 
     def checkpoint(self) -> None:
@@ -89,12 +101,14 @@ class StepReporter:
         self._saving = True
         try:
             self._checkpoints.save(self._stop_unless_saving)
+            self._journal.write("checkpoint saved")
         except Cancelled:
             raise
         except LeaseLost as error:
             self._lost(error)
         except Exception as error:  # noqa: BLE001  (stores fail in many ways, and work goes on without a checkpoint)
             log.warning("checkpoint.not_saved", error=f"{type(error).__name__}: {error}")
+            self._journal.write("checkpoint not saved")
         finally:
             self._saving = False
 

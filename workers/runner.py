@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from workers.faults import describe_fault
 from workers.heartbeat import Heartbeat, Stop
 from workers.inspection import fetch_and_inspect
 from workers.interruption import Interrupted, Interruption
+from workers.journal import Journal, publish_log
 from workers.observe import Outcome, observed, origin_of
 from workers.outages import PATIENCE, is_outage, ride_out
 from workers.outputs import upload_folder
@@ -60,19 +62,20 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None, *, mess
         Heartbeat(context.sessions, lease, lease_seconds=settings.lease_seconds, every=settings.heartbeat_seconds) as heartbeat,
     ):
         log.info("step.claimed")
+        journal = Journal()
         try:
             with context.scratch(f"{step_id}-{lease.attempt}") as folder:
                 if lease.job_id is None:
                     _inspect(context, lease, heartbeat, folder)
                 else:
-                    _run_step(context, lease, heartbeat, folder, run_step or steps.run_step)
+                    _run_step(context, lease, heartbeat, folder, journal, run_step or steps.run_step)
             log.info("step.finished")
             attempt.outcome = "succeeded"
         except LeaseLost:
             log.warning("step.lease_lost")
             attempt.outcome = "lease_lost"
         except (Exception, Interrupted) as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
-            attempt.outcome = _end_early(context, lease, heartbeat, error)
+            attempt.outcome = _end_early(context, lease, heartbeat, journal, error)
             return not isinstance(error, Interrupted)
     return True
 
@@ -94,58 +97,82 @@ def _complete_inspection(session: Session, lease: Lease, found: Inspection) -> N
     record_inspection(session, session.get_one(StepRow, lease.step_id), found)
 
 
-def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path, run_step: RunStep) -> None:
+def _run_step(context: Context, lease: Lease, heartbeat: Heartbeat, folder: Path, journal: Journal, run_step: RunStep) -> None:
     with context.reads() as session:
         work = load_work(session, lease)
+    journal.write("begun", step=work.kind, shard=work.shard, shards=work.shards, attempt=lease.attempt, worker=context.worker)
     checkpoints = Checkpoints(context, lease, folder / "checkpoint", f"{work.prefix}/checkpoints", work.checkpoint)
-    reporter = StepReporter(context.sessions, lease, heartbeat, checkpoints, stage=work.kind, shard=work.shard)
+    reporter = StepReporter(context.sessions, lease, heartbeat, checkpoints, journal, stage=work.kind, shard=work.shard)
     with Interruption(heartbeat, saving=lambda: reporter.saving):
         inputs = stage_step(context, work, folder, check=reporter.check)
+        journal.write("inputs laid out", resuming=any(inputs.checkpoint.iterdir()))
         result = run_step(work.kind, inputs, reporter)
         if work.kind == "publish":
             sign_job(context.runtime.signing_key, work.job_id, result, inputs.outputs)
         prefix = f"{work.prefix}/attempts/{lease.attempt}"
         files = upload_folder(context.store, inputs.outputs, prefix, cache=context.cache, before_each=reporter.check, patience=PATIENCE)
+        logged = journal.store(context.store, lease, "finished", files=len(files), bytes=sum(file["bytes"] for file in files))
 
     def complete(session: Session) -> None:
         if work.kind == "publish":
             publish_job(session, lease, work, result, files)
         else:
             complete_step(session, lease, result=result, outputs={"files": files})
+        if logged is not None:
+            publish_log(session, lease, logged)
 
     _write(context, complete)
     delete_quietly(context.store, checkpoints.keys)
 
 
-def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, error: BaseException) -> Outcome:
+def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, journal: Journal, error: BaseException) -> Outcome:
     """Write down why the attempt came to nothing. If even that fails, the lease runs out and the reaper does it."""
-    outcome, end = _choose_end(lease, heartbeat.stop, error)
+    ending = _choose_ending(lease, heartbeat.stop, error)
+    logged = None
+    if lease.job_id is not None and ending.outcome != "postponed":  # where something is away, nobody waits for the store
+        logged = journal.store(context.store, lease, ending.outcome.replace("_", " "), **ending.told)
+
+    def end(session: Session) -> None:
+        ending.write(session)
+        if logged is not None:
+            publish_log(session, lease, logged)
+
     try:
         _write(context, end)
     except LeaseLost:
         return "lease_lost"
     except Exception as trouble:  # noqa: BLE001  (whatever it is, it must not end the worker)
         log.warning("step.end_not_written", error=f"{type(trouble).__name__}: {trouble}")
-    return outcome
+    return ending.outcome
 
 
-def _choose_end(lease: Lease, stop: Stop | None, error: BaseException) -> tuple[Outcome, Callable[[Session], None]]:
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How an attempt ends that came to nothing. told: what its log says of it beside the outcome."""
+
+    outcome: Outcome
+    write: Callable[[Session], object]
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def _choose_ending(lease: Lease, stop: Stop | None, error: BaseException) -> _Ending:
     if isinstance(error, InputError):
         log.info("step.input_refused", detail=str(error))
-        return "refused", partial(fail_step, lease=lease, error=problem("input-refused", "An input cannot be used", str(error)), final=True)
+        refusal = problem("input-refused", "An input cannot be used", str(error))
+        return _Ending("refused", partial(fail_step, lease=lease, error=refusal, final=True), {"error": refusal})
     if stop is Stop.CANCELLED:
         log.info("step.cancelled")
-        return "cancelled", partial(drop_step, lease=lease)
+        return _Ending("cancelled", partial(drop_step, lease=lease))
     if stop is not None or isinstance(error, (Cancelled, Interrupted)):
         # Also where the lease seems lost: if nobody has taken the step yet, somebody may have it at once.
         log.info("step.handed_back", reason=stop and stop.name.lower())
-        return "handed_back", partial(hand_back_step, lease=lease)
+        return _Ending("handed_back", partial(hand_back_step, lease=lease))
     reference = f"err_{secrets.token_hex(6)}"
     log.error("step.failed", reference=reference, exc_info=error)
     fault = describe_fault(error, reference)
     if is_outage(error):
-        return "postponed", partial(postpone_step, lease=lease, error=fault)
-    return "failed", partial(fail_step, lease=lease, error=fault, final=False)
+        return _Ending("postponed", partial(postpone_step, lease=lease, error=fault))
+    return _Ending("failed", partial(fail_step, lease=lease, error=fault, final=False), {"error": fault})
 
 
 def _write(context: Context, write: Callable[[Session], None]) -> None:

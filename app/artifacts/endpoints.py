@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 
 from app.artifacts.content import artifact_content
 from app.artifacts.schemas import ArtifactResource
-from app.artifacts.tables import ArtifactRow
+from app.artifacts.tables import LOG, ArtifactRow
 from app.auth.dependencies import Reader
 from app.errors import NotFound, RangeNotSatisfiable, problem_responses
 from app.jobs.tables import JobRow
@@ -19,10 +21,18 @@ router = APIRouter(tags=["artifacts"])
 
 
 @router.get("/v1/jobs/{job_id}/artifacts", responses=problem_responses(NotFound))
-def list_artifacts(job_id: str, caller: Reader, session: ReadSession, page: PageQuery) -> Page[ArtifactResource]:
-    """What the job left behind; empty until it has succeeded."""
+def list_artifacts(
+    job_id: str,
+    caller: Reader,
+    session: ReadSession,
+    page: PageQuery,
+    kind: Annotated[str | None, Query(description="Only those of this kind: `report`, `weights`, `log`, …")] = None,
+) -> Page[ArtifactResource]:
+    """What the job hands out, signed by its manifest: empty until it has succeeded. The logs of its steps are there from the end of each
+    attempt on, and are listed when asked for by `kind=log`."""
     job = get_owned(session, JobRow, caller.tenant_id, job_id)
-    rows = list_owned(session, ArtifactRow, caller.tenant_id, page, ArtifactRow.job_id == job.id)
+    wanted = ArtifactRow.kind != LOG if kind is None else ArtifactRow.kind == kind
+    rows = list_owned(session, ArtifactRow, caller.tenant_id, page, ArtifactRow.job_id == job.id, wanted)
     return as_page(rows, page, ArtifactResource.of, lambda row: row.id)
 
 

@@ -9,6 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 
+# The kind of a step's log. Logs are not signed with what the job hands out: they are there before, and where it hands out nothing.
+LOG = "log"
+
 
 class ArtifactRow(Base):
     """One file of a job's outcome.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +56,25 @@ def events(job_id: JobId, as_json: AsJson = False, server: Server = None, api_ke
 
 
 @cli.command()
+def logs(
+    job_id: JobId,
+    step: Annotated[str | None, typer.Option(help="Only of this kind of step: scan, verdict, finetune, …")] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    api_key: ApiKey = None,
+) -> None:
+    """What each attempt at each of the job's steps did and when; those of attempts that are over."""
+    with connect(server, api_key) as connection, TemporaryDirectory(prefix="lustral-logs-") as scratch:
+        for artifact in reversed(connection.lustral.artifacts(job_id, kind="log")):
+            name = artifact["name"].removeprefix("logs/").removesuffix(".jsonl")
+            if step is not None and re.split(r"[-.]", name)[0] != step:
+                continue
+            with connection.lustral.download(artifact, Path(scratch)).open(encoding="utf-8") as lines:
+                for line in map(json.loads, lines):
+                    typer.echo(json.dumps({"log": name, **line}) if as_json else f"{line.pop('at')}  {name:<22} {_told(line)}")
+
+
+@cli.command()
 def cancel(job_id: JobId, as_json: AsJson = False, server: Server = None, api_key: ApiKey = None) -> None:
     """Stop a job. What it has finished stays readable."""
     with connect(server, api_key) as connection:
@@ -61,6 +83,11 @@ def cancel(job_id: JobId, as_json: AsJson = False, server: Server = None, api_ke
         print_json(job)
     else:
         typer.echo(job["status"])
+
+
+def _told(line: dict[str, Any]) -> str:
+    event = line.pop("event")
+    return f"{event:<16} {_brief(line)}".rstrip()
 
 
 def _brief(data: dict[str, Any]) -> str:

@@ -160,9 +160,12 @@ class Lustral:
 
     # -- artifacts -----------------------------------------------------------------------------------------------------
 
-    def artifacts(self, job_id: str) -> list[dict[str, Any]]:
-        """All that the job hands out: `name`, `bytes`, `sha256`, `media_type` of each. `download` takes one of them."""
-        return list(self.pages(f"/v1/jobs/{job_id}/artifacts"))
+    def artifacts(self, job_id: str, kind: str | None = None) -> list[dict[str, Any]]:
+        """All that the job hands out: `name`, `bytes`, `sha256`, `media_type` of each. `download` takes one of them.
+
+        kind: only those of this kind; `log`: the logs of its steps, which are not among what it hands out.
+        """
+        return list(self.pages(f"/v1/jobs/{job_id}/artifacts", kind=kind))
 
     def signing_key(self) -> dict[str, Any]:
         """The public key that downloads are verified with."""

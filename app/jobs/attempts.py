@@ -26,6 +26,12 @@ def end_attempt(session: Session, step_id: str, number: int, *, status: str, err
     session.execute(update(StepAttemptRow).where(*attempt).values(values).execution_options(synchronize_session=False))
 
 
+def name_log(session: Session, step_id: str, number: int, artifact_id: str) -> None:
+    """This artifact is the log of the attempt."""
+    attempt = (StepAttemptRow.step_id == step_id, StepAttemptRow.number == number)
+    session.execute(update(StepAttemptRow).where(*attempt).values(log_artifact_id=artifact_id).execution_options(synchronize_session=False))
+
+
 def cancel_attempts(session: Session, job_id: str, *, now: datetime) -> None:
     """Steps of the job were taken from their workers."""
     steps = select(StepRow.id).where(StepRow.job_id == job_id, StepRow.status == "cancelled")

@@ -30,6 +30,12 @@ def record_status(session: Session, job: JobRow, *, now: datetime) -> None:
         _emit(session, job, f"job.{_EVENT_OF[job.status]}", now=now)
 
 
+def progress_due(session: Session, job_id: str, *, now: datetime) -> bool:
+    """Whether `record_progress` would tell anything; read without a lock, so that another may be faster."""
+    told = session.scalars(select(JobRow.progress_event_at).where(JobRow.id == job_id)).one_or_none()
+    return told is None or now - told >= PROGRESS_EVENT_EVERY
+
+
 def record_progress(session: Session, job: JobRow, *, finished: bool, now: datetime) -> None:
     """Tell how far the running stage is: at most once a second (webhooks: in ten), but always when a step has `finished` its units."""
     if not finished and job.progress_event_at is not None and now - job.progress_event_at < PROGRESS_EVENT_EVERY:

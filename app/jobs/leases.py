@@ -132,10 +132,13 @@ def save_progress(session: Session, lease: Lease, progress: dict[str, Any]) -> N
     Raises:
         LeaseLost: it is no longer ours.
     """
-    job = _lock(session, lease)
+    finished = progress["done"] >= progress["total"]
+    # The parts of a job report side by side: they wait for one another's lock on it only when there is something to tell of it.
+    telling = lease.job_id is not None and (finished or events.progress_due(session, lease.job_id, now=database_now(session)))
+    job = _lock(session, lease) if telling else None
     _guarded_update(session, lease, progress=progress)
     if job is not None and job.status == "running":
-        events.record_progress(session, job, finished=progress["done"] >= progress["total"], now=database_now(session))
+        events.record_progress(session, job, finished=finished, now=database_now(session))
 
 
 def save_metrics(session: Session, lease: Lease, stage: str, shard: int, values: dict[str, float]) -> None:

@@ -116,6 +116,9 @@ class StepAttempt(Resource):
         description="`lost`: its worker fell silent. `handed_back`: its worker had to go; the step was not at fault."
     )
     error: JobError | None
+    log_artifact_id: str | None = Field(
+        description="What it did and when, one JSON object a line. Null while it runs, and where its worker died."
+    )
 
 
 class StepResource(Resource):
@@ -166,7 +169,7 @@ def step_resource(step: StepRow, attempts: Sequence[StepAttemptRow]) -> StepReso
     """The step as clients see it. attempts: all of this step, in order."""
     shown = [
         {
-            **{name: getattr(row, name) for name in ("number", "worker", "started_at", "ended_at", "error")},
+            **{name: getattr(row, name) for name in ("number", "worker", "started_at", "ended_at", "error", "log_artifact_id")},
             "outcome": row.outcome or "running",
         }
         for row in attempts

@@ -116,7 +116,10 @@ class StepRow(Base):
 
 
 class StepAttemptRow(Base):
-    """One claim of a step. `outcome`: succeeded, failed, lost (its worker fell silent), handed_back, cancelled; null while it runs."""
+    """One claim of a step. `outcome`: succeeded, failed, lost (its worker fell silent), handed_back, cancelled; null while it runs.
+
+    `log_artifact_id` is null where the attempt left no log: its worker died, or the store would not take it.
+    """
 
     __tablename__ = "step_attempts"
     step_id: Mapped[str] = mapped_column(ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True)
@@ -126,6 +129,7 @@ class StepAttemptRow(Base):
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
     error: Mapped[dict[str, Any] | None]
+    log_artifact_id: Mapped[str | None]
 
 
 class EventRow(Base):

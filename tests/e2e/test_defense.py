@@ -40,6 +40,10 @@ def test_a_backdoored_model_comes_out_clean(service: Service, suspect: Inputs, r
     assert report == json.loads(lustral.report(job["id"]))
     assert "backdoor" in lustral.report(job["id"], "text/html")
     assert json.loads(lustral.report(job["id"], "application/sarif+json"))["runs"][0]["results"][0]["level"] == "error"
+    [log] = [artifact for artifact in lustral.artifacts(job["id"], kind="log") if artifact["name"] == "logs/finetune.attempt-1.jsonl"]
+    lines = [json.loads(line) for line in lustral.download(log, tmp_path.with_name("logs")).read_text().splitlines()]
+    assert (lines[0]["event"], lines[-1]["event"]) == ("begun", "finished")
+    assert any("loss" in line for line in lines)
     key = PublicKey.from_pem(lustral.signing_key()["public_key"].encode())
     assert verify_folder(tmp_path, key).files == len(artifacts) - 1
     names = zipfile.ZipFile(artifacts["model.zip"]).namelist()

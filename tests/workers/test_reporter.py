@@ -16,6 +16,7 @@ from workers import shutdown
 from workers.checkpoints import Checkpoints
 from workers.context import Context
 from workers.heartbeat import Heartbeat
+from workers.journal import Journal
 from workers.reporter import CHECKPOINT_GRACE, StepReporter
 
 
@@ -30,7 +31,7 @@ def reporter(context: Context, world: World, job_id: str, tmp_path: Path) -> Ste
     heartbeat = Heartbeat(world.sessions, lease, lease_seconds=60, every=60)  # never started: nothing happens by itself here
     (tmp_path / "checkpoint").mkdir()
     checkpoints = Checkpoints(context, lease, tmp_path / "checkpoint", "checkpoints", None)
-    return StepReporter(world.sessions, lease, heartbeat, checkpoints, stage="scan", shard=0)
+    return StepReporter(world.sessions, lease, heartbeat, checkpoints, Journal(), stage="scan", shard=0)
 
 
 def test_many_reports_become_few_events_and_the_last_one_counts(reporter: StepReporter, world: World, job_id: str) -> None:

@@ -4,60 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import UTC, datetime
 
 import httpx
 import pytest
 
-from app.artifacts.tables import ArtifactRow
-from app.blobs.service import adopt
-from app.ids import new_id
-from app.jobs.tables import JobRow
 from tests.worlds.api import Tenant, expect, expect_problem
-
-CONTENT = bytes(range(256)) * 8192  # 2 MiB
-
-
-def finished_job(tenant: Tenant) -> str:
-    with tenant.server.runtime.write.begin() as session:
-        now = datetime.now(UTC)
-        job = JobRow(
-            id=new_id("job"),
-            tenant_id=tenant.tenant_id,
-            kind="defend",
-            status="succeeded",
-            model_id="model_1",
-            parameters={},
-            job_metadata={},
-            created_at=now,
-            finished_at=now,
-        )
-        session.add(job)
-        return job.id
-
-
-def leave(tenant: Tenant, job_id: str, name: str, content: bytes = CONTENT) -> str:
-    """Store an artifact as the last step of a job does."""
-    runtime = tenant.server.runtime
-    key = f"jobs/{job_id}/steps/step_1/attempts/1/{name}"
-    runtime.store.put_bytes(key, content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    with runtime.write.begin() as session:
-        row = ArtifactRow(
-            id=new_id("art"),
-            tenant_id=tenant.tenant_id,
-            job_id=job_id,
-            name=name,
-            kind="weights",
-            key=key,
-            sha256=sha256,
-            bytes=len(content),
-            media_type="application/octet-stream",
-            created_at=datetime.now(UTC),
-        )
-        session.add(row)
-        adopt(session, tenant_id=tenant.tenant_id, owner_id=row.id, key=key, sha256=sha256, bytes=len(content))
-        return row.id
+from tests.worlds.artifacts import CONTENT, finished_job, leave
 
 
 def fetch(tenant: Tenant, artifact_id: str, **headers: str) -> httpx.Response:
@@ -75,6 +27,14 @@ class TestArtifacts:
         listed = expect(tenant.get(f"/v1/jobs/{job_id}/artifacts"), 200)
         assert [artifact["id"] for artifact in listed["data"]] == ids[::-1]
         expect_problem(stranger.get(f"/v1/jobs/{job_id}/artifacts"), 404)
+
+    def test_logs_are_listed_when_asked_for(self, tenant: Tenant) -> None:
+        job_id = finished_job(tenant)
+        report, log = leave(tenant, job_id, "report.json", kind="report"), leave(tenant, job_id, "logs/scan-0.attempt-1.jsonl", kind="log")
+        for query, listed in (("", [report]), ("?kind=log", [log]), ("?kind=report", [report]), ("?kind=picture", [])):
+            found = expect(tenant.get(f"/v1/jobs/{job_id}/artifacts{query}"), 200)
+            assert [artifact["id"] for artifact in found["data"]] == listed
+        assert "filename*=UTF-8''scan-0.attempt-1.jsonl" in fetch(tenant, log).headers["Content-Disposition"]
 
     def test_tell_size_and_digest(self, tenant: Tenant, stranger: Tenant) -> None:
         artifact_id = leave(tenant, finished_job(tenant), "report.json")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.worlds.api import Tenant, expect
+from tests.worlds.artifacts import finished_job, leave
 
 Lustral = Callable[..., str]
 
@@ -38,6 +39,19 @@ class TestKeys:
 
     def test_the_list_shows_no_secret(self, lustral: Lustral, tenant: Tenant) -> None:
         assert tenant.key not in lustral("keys", "list")
+
+
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
+def test_the_logs_of_a_job_are_printed_attempt_by_attempt(lustral: Lustral, tenant: Tenant) -> None:
+    job_id = finished_job(tenant)
+    for step in ("scan-0", "verdict"):
+        begun = {"at": "2026-01-01T00:00:00.000+00:00", "event": "begun", "step": step.partition("-")[0]}
+        leave(tenant, job_id, f"logs/{step}.attempt-1.jsonl", f"{json.dumps(begun)}\n".encode(), kind="log")
+    first, second = lustral("jobs", "logs", job_id).splitlines()
+    assert first.split() == ["2026-01-01T00:00:00.000+00:00", "scan-0.attempt-1", "begun", "step=scan"]
+    assert "verdict.attempt-1" in second
+    [line] = lustral("jobs", "logs", job_id, "--step", "verdict", "--json").splitlines()
+    assert json.loads(line)["log"] == "verdict.attempt-1"
 
 
 @pytest.mark.parametrize("server", ["embedded"], indirect=True)
