@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -83,6 +83,17 @@ class ContentCache:
             self._make_room(_size(ready))
         shutil.copytree(ready, target, copy_function=_link_for_copytree, dirs_exist_ok=True)
         os.utime(ready)
+
+    def missing_bytes(self, files: Iterable[Mapping[str, Any]]) -> int:
+        """Bytes of these files that are not here and would have to be fetched."""
+        return sum(file["bytes"] for file in files if not self._path(file["sha256"]).exists())
+
+    def room(self) -> int:
+        """Bytes that could be fetched at the most: what the disk has free, and what would be forgotten for them, within the limit."""
+        free = shutil.disk_usage(self._files).free
+        if free < self._limit:
+            free += sum(_size(path) for path in (*self._files.glob("*/*"), *self._unpacked.iterdir()))
+        return min(free, self._limit)
 
     def keep(self, path: Path, sha256: str) -> None:
         """Remember a file made here, for the steps that come next. Nobody may write to it any more."""

@@ -20,6 +20,7 @@ STEP_SECONDS = Histogram(
     ["kind", "outcome"],
     buckets=(1, 5, 15, MINUTES, 5 * MINUTES, 15 * MINUTES, HOURS, 2 * HOURS, 4 * HOURS, 8 * HOURS, 24 * HOURS),
 )
+PASSED_BY = Counter("lustral_steps_passed_by_total", "Steps that a worker left to another because they do not fit into it.", ["kind", "of"])
 LEASES_LOST = Counter("lustral_leases_lost_total", "Attempts that a worker gave up because its lease was gone.", ["kind"])
 LEASES_EXPIRED = Counter("lustral_leases_expired_total", "Steps that a relay took away from workers that fell silent.")
 WEBHOOK_SECONDS = Histogram(

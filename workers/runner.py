@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.jobs.inspections import Inspection, record_inspection
-from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step, postpone_step
+from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step, pass_step_by, postpone_step
 from app.jobs.states import problem
 from app.jobs.tables import StepRow
 from app.tracing import Carrier
@@ -22,6 +22,7 @@ from gpu_jobs.config import StepKind
 from gpu_jobs.errors import InputError
 from gpu_jobs.reporting import Cancelled, Reporter
 from gpu_jobs.steps import StepInputs
+from workers.capacity import find_shortage
 from workers.checkpoints import Checkpoints, delete_quietly
 from workers.context import Context
 from workers.faults import describe_fault
@@ -29,6 +30,7 @@ from workers.heartbeat import Heartbeat, Stop
 from workers.inspection import fetch_and_inspect
 from workers.interruption import Interrupted, Interruption
 from workers.journal import Journal, publish_log
+from workers.metrics import PASSED_BY
 from workers.observe import Outcome, observed, origin_of
 from workers.outages import PATIENCE, is_outage, ride_out
 from workers.outputs import upload_folder
@@ -43,7 +45,9 @@ RunStep = Callable[[StepKind, StepInputs, Reporter], dict[str, Any]]
 
 
 def run(context: Context, step_id: str, run_step: RunStep | None = None, *, message: Carrier | None = None) -> bool:
-    """Claim the step and see it through, or do nothing if it is not to be had. Never raises for what a step does wrong.
+    """Claim the step and see it through, or do nothing if it is not to be had, or leave it to another if this machine has no room for it.
+
+    Never raises for what a step does wrong.
 
     run_step: stands in for `gpu_jobs.steps.run_step`.
     message: what the bell carried (`app.tracing`).
@@ -53,6 +57,12 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None, *, mess
     """
     settings = context.settings
     with context.sessions.begin() as session:
+        shortage = find_shortage(context, session, step_id)
+        if shortage is not None:
+            if pass_step_by(session, step_id, shortage.problem()):
+                log.warning("step.passed_by", step_id=step_id, of=shortage.of, needed=shortage.needed, free=shortage.free)
+                PASSED_BY.labels(shortage.step, shortage.of).inc()
+            return True
         lease = claim_step(session, step_id, worker=context.worker, lease_seconds=settings.lease_seconds)
         if lease is None:
             return True

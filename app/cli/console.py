@@ -166,7 +166,7 @@ class _Bars:
             self._stages.stop()
         elif event["type"] == "job.queued":
             self._stages.console.print(f"{self._what} queued")
-        elif event["type"] in ("job.retrying", "job.cancelling"):
+        elif event["type"] in ("job.waiting", "job.retrying", "job.cancelling"):
             self._stages.console.print(f"{event['type'].removeprefix('job.')}: {data}")
 
     def _finish_stage(self) -> None:

@@ -30,6 +30,10 @@ OUTAGE_OVER = timedelta(minutes=10)
 OUTAGES_AT_MOST = 200
 
 
+# What no worker had room for is looked at again after this, then ever less often.
+PASSED_BY_PAUSE = timedelta(seconds=5)
+
+
 class LeaseLost(Exception):
     """Another worker has the step, or nobody needs it any more."""
 
@@ -114,6 +118,26 @@ def claim_step(session: Session, step_id: str, *, worker: str, lease_seconds: fl
     if job is not None:
         states.start_job(session, job, step.kind, now=now)
     return Lease(step.id, step.job_id, token, step.attempt)
+
+
+def pass_step_by(session: Session, step_id: str, why: dict[str, Any]) -> bool:
+    """Leave a ready step to another worker, because this one has no room for it. It is announced again after a pause; `why` is kept as
+    its error until then, and told once in the job's events. False: it was not to be had anyway.
+    """
+    step = session.get(StepRow, step_id)
+    job = states.lock_job(session, step.job_id) if step is not None and step.job_id is not None else None
+    if step is None or job is None or job.status not in ("queued", "running"):
+        return False
+    session.refresh(step)
+    if step.status != "ready":
+        return False
+    now = database_now(session)
+    told = step.waiting_for is not None
+    step.error = _Spared.of(step).attach(why)
+    step.ring_again_at = now + min(PASSED_BY_PAUSE * 2 ** max(step.rings - 1, 0), states.RING_AGAIN_AFTER)
+    if not told:
+        events.record(session, job, "job.waiting", {"stage": step.kind, "shard": step.shard, "detail": why["detail"]}, now=now)
+    return True
 
 
 def renew_lease(session: Session, lease: Lease, *, lease_seconds: float) -> bool:

@@ -133,11 +133,13 @@ class StepResource(Resource):
     status: Literal["blocked", "ready", "running", "succeeded", "failed", "cancelled"]
     max_attempts: int
     next_attempt_at: datetime | None = Field(description="When a step that failed may be taken up again.")
+    waiting_for: str | None = Field(description="Why workers leave a ready step to others: none that looked at it had room for it.")
     attempts: list[StepAttempt]
 
 
 class JobEvent(Resource):
-    """`type` is one of job.queued, job.started, job.stage, job.progress, job.metrics, job.retrying, job.cancelling, and the three ends."""
+    """`type` is one of job.queued, job.started, job.stage, job.progress, job.metrics, job.waiting, job.retrying, job.cancelling, and the
+    three ends."""
 
     id: str = Field(examples=["evt_42"])
     object: Literal["event"] = "event"
@@ -174,7 +176,7 @@ def step_resource(step: StepRow, attempts: Sequence[StepAttemptRow]) -> StepReso
         }
         for row in attempts
     ]
-    same = {name: getattr(step, name) for name in ("id", "job_id", "kind", "shard", "shards", "status", "max_attempts")}
+    same = {name: getattr(step, name) for name in ("id", "job_id", "kind", "shard", "shards", "status", "max_attempts", "waiting_for")}
     waits = step.not_before if step.status == "ready" else None
     return StepResource.model_validate({**same, "next_attempt_at": waits, "attempts": shown})
 

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, Serial
 
+# The type of a ready step's error when workers pass it by.
+NO_ROOM = "no-worker-fits"
 _RESERVING = text("reserved_bytes IS NOT NULL")
 
 
@@ -104,6 +106,12 @@ class StepRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Why the last worker that looked at the step passed it by; None where none did."""
+        passed_by = self.status == "ready" and self.error is not None and self.error["type"].endswith(f":{NO_ROOM}")
+        return self.error["detail"] if passed_by and self.error is not None else None
 
     __table_args__ = (
         CheckConstraint("status IN ('blocked', 'ready', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),

@@ -32,11 +32,13 @@ class World:
     sessions: sessionmaker[Session]
     tenant_id: str = "ten_1"
 
-    def model(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = (), source: dict[str, Any] | None = None) -> str:
-        return self._subject(ModelRow, new_id("model"), status, files, source or {})
+    def model(
+        self, *, status: str = "ready", files: Sequence[dict[str, Any]] = (), source: dict[str, Any] | None = None, weights: int = 0
+    ) -> str:
+        return self._subject(ModelRow, new_id("model"), status, files, source or {}, {"parameters": weights})
 
     def dataset(self, *, status: str = "ready", files: Sequence[dict[str, Any]] = (), source: dict[str, Any] | None = None) -> str:
-        return self._subject(DatasetRow, new_id("dset"), status, files, source or {})
+        return self._subject(DatasetRow, new_id("dset"), status, files, source or {}, {})
 
     def subject(self, id: str) -> ModelRow | DatasetRow:
         with self.sessions() as session:
@@ -178,7 +180,13 @@ class World:
                             setattr(row, name, getattr(row, name) - span)
 
     def _subject(
-        self, table: type[ModelRow | DatasetRow], id: str, status: str, files: Sequence[dict[str, Any]], source: dict[str, Any]
+        self,
+        table: type[ModelRow | DatasetRow],
+        id: str,
+        status: str,
+        files: Sequence[dict[str, Any]],
+        source: dict[str, Any],
+        inspection: dict[str, Any],
     ) -> str:
         with self.sessions.begin() as session:
             now = database_now(session)
@@ -190,7 +198,7 @@ class World:
                     status=status,
                     source=source,
                     files=list(files),
-                    inspection={},
+                    inspection=inspection,
                     findings=[],
                     created_at=now,
                     updated_at=now,
