@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
 
     lease_seconds: float = Field(60.0, gt=0, description="A step whose worker is silent for this long is given to another.")
-    heartbeat_seconds: float = Field(3.0, gt=0, description="How often a worker renews its lease, and learns that its job was cancelled.")
+    heartbeat_seconds: float = Field(2.0, gt=0, description="How often a worker renews its lease, and learns that its job was cancelled.")
     database_connect_seconds: int = Field(5, ge=2, description="How long PostgreSQL may take to accept a connection.")
     database_statement_seconds: float = Field(60.0, gt=0, description="PostgreSQL ends a statement that takes longer.")
     database_idle_seconds: float = Field(

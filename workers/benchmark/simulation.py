@@ -15,7 +15,7 @@ from workers.benchmark.costs import Costs
 
 # As in the workers: how often a step reports, renews its lease, and saves; and how often the relay looks.
 PROGRESS_EVERY = 1.0
-HEARTBEAT_EVERY = 3.0
+HEARTBEAT_EVERY = 2.0
 RELAY_LOOKS_EVERY = 0.2
 STAGES = ("scan", "purify")
 SPREAD = 0.05
