@@ -30,13 +30,29 @@ def defense(
 
 
 @cli.command()
+def speed(
+    out: Annotated[Path | None, typer.Option(help="JSONL file, one row for each step.")] = None,
+    model: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Checkpoint folder; none: the bundled suspect.")] = None,
+    dataset: Annotated[Path | None, typer.Option(exists=True, help="What it was tuned on; none: the bundled suspect's.")] = None,
+    samples: Annotated[int, typer.Option(min=8, help="The first so many samples of the bundled set.")] = 200,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """How long each step of the defence takes on this machine, on its GPU if it has one, and the memory it needs."""
+    if (model is None) != (dataset is None):
+        raise typer.BadParameter("--model and --dataset go together")
+    chosen = ["--model", str(model), "--dataset", str(dataset)] if model else ["--samples", str(samples)]
+    options = ["--seed", str(seed), *chosen, *(["--out", str(out)] if out else [])]
+    raise typer.Exit(run_to_end("gpu_jobs.benchmark", ["speed", *options]))
+
+
+@cli.command()
 def scale(
     processes: Annotated[
         str, typer.Option(help="Numbers of worker processes to compare, separated by commas; each has one thread.")
     ] = "1,2",
     samples: Annotated[int, typer.Option(min=8, help="Training samples of the bundled suspect that are scanned and purified.")] = 400,
     shards: Annotated[int, typer.Option(min=1, help="Parts that the samples are cut into.")] = 8,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the times.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSONL file, one row for each number of processes.")] = None,
     costs: Annotated[
         Path | None,
         typer.Option(
@@ -46,7 +62,7 @@ def scale(
             help="Measure nothing: simulate up to 1,000 workers on 10 million samples from these costs.",
         ),
     ] = None,
-    measured: Annotated[Path, typer.Option(help="With --simulate: an earlier run's --out.")] = Path("benchmarks/scale/measured.json"),
+    measured: Annotated[Path, typer.Option(help="With --simulate: an earlier run's --out.")] = Path("benchmarks/scale/measured.jsonl"),
     seed: Annotated[int, typer.Option(help="With --simulate.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="With --simulate: PNG file.")] = None,
 ) -> None:
@@ -63,7 +79,7 @@ def scale(
 def api(
     seconds: Annotated[float, typer.Option(min=0.1, help="For each route.")] = 5.0,
     clients: Annotated[int, typer.Option(min=1, help="Calling at the same time.")] = 8,
-    out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSONL file, one row for each route.")] = None,
 ) -> None:
     """Requests a second and latency of the main routes, against a service that this command starts and stops."""
     options = ["--seconds", str(seconds), "--clients", str(clients), *(["--out", str(out)] if out else [])]

@@ -1,4 +1,4 @@
-"""`python -m gpu_jobs.benchmark attack | defense | render | pictures`: make suspects, defend them, and show what came of it."""
+"""`python -m gpu_jobs.benchmark attack | defense | render | pictures | speed`: make suspects, defend them, and show what came of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,14 @@ def main() -> int:
     pictures.add_argument("--out", type=Path, required=True, help="PNG file")
     _add_common(pictures)
     pictures.set_defaults(run=_pictures)
+
+    speed = commands.add_parser("speed", help="time the steps of a defence; one line of JSON each in --out")
+    speed.add_argument("--model", type=Path, help="checkpoint folder, with --dataset; none: the bundled suspect")
+    speed.add_argument("--dataset", type=Path)
+    speed.add_argument("--samples", type=int, default=200, help="of the bundled suspect's training set")
+    speed.add_argument("--seed", type=int, default=0)
+    speed.add_argument("--out", type=Path, help="JSONL file")
+    speed.set_defaults(run=_speed)
 
     arguments = parser.parse_args()
     _end_in_order()
@@ -121,6 +130,29 @@ def _pictures(arguments: argparse.Namespace) -> int:
     store, all_cells = Store(arguments.work.resolve()), suite("full", arguments.seeds).cells
     cells = [cell for name in arguments.cells.split(",") for cell in _chosen(all_cells, name)]
     draw_pictures([prepare(cell, store, _settings(arguments)) for cell in cells], store, arguments.out)
+    return 0
+
+
+def _speed(arguments: argparse.Namespace) -> int:
+    from gpu_jobs.benchmark.speed import measure
+    from gpu_jobs.bundled.__main__ import MODELS
+    from gpu_jobs.bundled.datasets import suspect_training_set
+    from gpu_jobs.config import JobParameters
+    from gpu_jobs.data.formats import write_llava
+
+    with TemporaryDirectory(prefix="lustral-bench-") as name:
+        scratch = Path(name)
+        model, dataset = arguments.model, arguments.dataset
+        if model is None or dataset is None:
+            model, dataset = MODELS / "suspect", scratch / "training"
+            write_llava(suspect_training_set(scratch / "images").samples[: arguments.samples], dataset)
+        with open(arguments.out or os.devnull, "w", encoding="utf-8") as out:  # noqa: PTH123  (of no file, too)
+            for row in measure(model, dataset, scratch / "run", JobParameters(seed=arguments.seed)):
+                out.write(json.dumps(row) + "\n")
+                out.flush()
+                pace = f", {row['per_second']:,.1f} {row['unit']}/s" if row["units"] else ""
+                sys.stdout.write(f"{row['step']:<9} {row['seconds']:>9,.2f} s, {row['peak_memory_bytes'] / 1e9:.2f} GB{pace}\n")
+                sys.stdout.flush()
     return 0
 
 

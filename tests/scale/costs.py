@@ -76,6 +76,7 @@ def _transactions(world: World, steps: list[str]) -> dict[str, tuple[Callable[[S
     fresh, claimed = iter(steps[1:]), list[leases.Lease]()
     manifest = {"files": [{"path": "lines", "key": "k" * 100, "sha256": "0" * 64, "bytes": OBJECT}]}
     told = {"done": 1, "total": 9, "unit": "samples", "per_second": 1.0}
+    last = {**told, "done": 9}
 
     def claim(session: Session) -> None:
         lease = leases.claim_step(session, next(fresh), worker="worker", lease_seconds=600)
@@ -86,7 +87,8 @@ def _transactions(world: World, steps: list[str]) -> dict[str, tuple[Callable[[S
     return {
         "claim": (claim, few),
         "renew": (lambda session: leases.renew_lease(session, held, lease_seconds=600), TIMES),
-        "progress": (lambda session: leases.save_progress(session, held, told), TIMES),
+        "report": (lambda session: leases.save_progress(session, held, told), TIMES),
+        "report for the job": (lambda session: leases.save_progress(session, held, last), TIMES),
         "checkpoint": (lambda session: leases.save_checkpoint(session, held, manifest), TIMES),
         "complete": (lambda session: leases.complete_step(session, claimed.pop(), result={}, outputs=manifest), few),
     }

@@ -12,6 +12,7 @@ RESULTS = ROOT / "benchmarks" / "scale"
 PAGE = ROOT / "docs" / "scale.md"
 
 Document = dict[str, Any]
+Rows = list[dict[str, Any]]
 
 
 def main() -> None:
@@ -21,18 +22,23 @@ def main() -> None:
         _, end, after = rest.partition("<!-- end -->")
         assert mark, f"{PAGE.name} has no place for {name}"
         assert end, f"{PAGE.name} has no end for {name}"
-        page = before + mark + render(json.loads((RESULTS / f"{name}.json").read_text())) + end + after
+        page = before + mark + render(_read(name)) + end + after
     PAGE.write_text(page)
 
 
-def _measured(found: Document) -> str:
-    rows = [
-        (run["processes"], *(f"{run['stages'][stage]:.1f}" for stage in run["stages"]), f"× {run['speed_up']}") for run in found["runs"]
-    ]
-    note = (
-        f"{found['samples']} samples in {found['shards']} shards, {found['cores']} cores. Seconds; the speed-up is of scan and purify.\n\n"
-    )
-    return note + _table(["worker processes", *found["runs"][0]["stages"], "speed-up"], rows)
+def _read(name: str) -> Any:
+    """A document, or the rows of a benchmark."""
+    rows = RESULTS / f"{name}.jsonl"
+    if rows.exists():
+        return [json.loads(line) for line in rows.read_text().splitlines()]
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _measured(found: Rows) -> str:
+    rows = [(run["processes"], *(f"{run['stages'][stage]:.1f}" for stage in run["stages"]), f"× {run['speed_up']}") for run in found]
+    one = found[0]
+    note = f"{one['samples']} samples in {one['shards']} shards, {one['cores']} cores. Seconds; the speed-up is of scan and purify.\n\n"
+    return note + _table(["worker processes", *one["stages"], "speed-up"], rows)
 
 
 def _costs(found: Document) -> str:
@@ -45,7 +51,7 @@ def _costs(found: Document) -> str:
     return _table(["transaction", *(f"{number} shards" for number in shards)], rows) + f"\nAlso, in milliseconds: {rest}.\n"
 
 
-def _simulation(found: Document) -> str:
+def _simulation(found: Rows) -> str:
     rows = [
         (
             f"{row['scenario']}, {row['shards']} shards{' each' if row['jobs'] > 1 else ''}",
@@ -54,9 +60,9 @@ def _simulation(found: Document) -> str:
             f"{row['efficiency']:.0%}",
             *(f"{share:.0%}" for share in row["busy"].values()),
         )
-        for row in found["rows"]
+        for row in found
     ]
-    return _table(["samples in", "workers", "samples/s", "efficiency", *(f"busy: {name}" for name in found["rows"][0]["busy"])], rows)
+    return _table(["samples in", "workers", "samples/s", "efficiency", *(f"busy: {name}" for name in found[0]["busy"])], rows)
 
 
 def _explain(found: Document) -> str:
@@ -70,9 +76,9 @@ def _explain(found: Document) -> str:
     return note + _table(["query", "ms", "rows read", "indexes"], rows)
 
 
-def _api(found: Document) -> str:
-    rows = [(f"`{row['route']}`", f"{row['requests_per_second']:,.0f}", row["p50_ms"], row["p99_ms"]) for row in found["routes"]]
-    return f"{found['clients']} clients.\n\n" + _table(["route", "requests/s", "p50 ms", "p99 ms"], rows)
+def _api(found: Rows) -> str:
+    rows = [(f"`{row['route']}`", f"{row['requests_per_second']:,.0f}", row["p50_ms"], row["p99_ms"]) for row in found]
+    return f"{found[0]['clients']} clients.\n\n" + _table(["route", "requests/s", "p50 ms", "p99 ms"], rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -80,7 +86,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
-TABLES: Mapping[str, Callable[[Document], str]] = {
+TABLES: Mapping[str, Callable[[Any], str]] = {
     "measured": _measured,
     "costs": _costs,
     "simulation": _simulation,

@@ -1,4 +1,4 @@
-"""`python -m workers.benchmark scale | simulate | api`: what `lustral bench` runs, one JSON document in --out."""
+"""`python -m workers.benchmark scale | simulate | api`: what `lustral bench` runs, one JSON object a row in --out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from gpu_jobs.benchmark.rows import machine, versions
 
 
 def main() -> int:
@@ -24,7 +26,7 @@ def main() -> int:
 
     simulate = commands.add_parser("simulate", help="ten million samples on up to a thousand workers")
     simulate.add_argument("--costs", type=Path, required=True, help="JSON of `python -m tests.scale.costs`")
-    simulate.add_argument("--measured", type=Path, required=True, help="JSON of `scale`: the times of the steps")
+    simulate.add_argument("--measured", type=Path, required=True, help="rows of `scale`: the times of the steps")
     simulate.add_argument("--samples", type=int, default=10_000_000)
     simulate.add_argument("--workers", type=_numbers, default=(1, 4, 16, 64, 128, 256, 512, 1000), help="separated by commas")
     simulate.add_argument("--seed", type=int, default=0)
@@ -37,28 +39,29 @@ def main() -> int:
     api.set_defaults(run=_api)
 
     for command in (scale, simulate, api):
-        command.add_argument("--out", type=Path, help="JSON file")
+        command.add_argument("--out", type=Path, help="JSONL file")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        found = arguments.run(arguments)
+        rows = arguments.run(arguments)
     except KeyboardInterrupt:
         return 130
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+        about = {"seed": 0, "versions": versions(), "machine": machine()}
+        arguments.out.write_text("".join(json.dumps({**about, **row}) + "\n" for row in rows))
     return 0
 
 
-def _scale(arguments: argparse.Namespace) -> dict[str, Any]:
+def _scale(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from workers.benchmark.scale import measure
 
     with tempfile.TemporaryDirectory(prefix="lustral-bench-") as scratch:
         return measure(Path(scratch), arguments.processes, samples=arguments.samples, shards=arguments.shards, say=_say)
 
 
-def _simulate(arguments: argparse.Namespace) -> dict[str, Any]:
+def _simulate(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from workers.benchmark.costs import Costs
     from workers.benchmark.scenarios import draw, simulate_all
 
@@ -69,7 +72,7 @@ def _simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _api(arguments: argparse.Namespace) -> dict[str, Any]:
+def _api(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from workers.benchmark.api import measure
 
     with tempfile.TemporaryDirectory(prefix="lustral-bench-") as scratch:

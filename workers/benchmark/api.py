@@ -24,8 +24,8 @@ UPLOAD = {"filename": "file.bin", "bytes": 1024}
 Call = Callable[[httpx.Client], httpx.Response]
 
 
-def measure(scratch: Path, *, seconds: float, clients: int, say: Callable[[str], object]) -> dict[str, Any]:
-    """Each route for so many seconds, by so many clients at once. Latencies in milliseconds; clients and service share the cores.
+def measure(scratch: Path, *, seconds: float, clients: int, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """One row for each route, called for so many seconds by so many clients at once. Latencies in milliseconds; all share the cores.
 
     Raises:
         httpx.HTTPStatusError: a request was refused.
@@ -40,7 +40,7 @@ def measure(scratch: Path, *, seconds: float, clients: int, say: Callable[[str],
         rows = [_measure(server, route, call, seconds, clients) for route, call in _routes(model["id"], job["id"]).items()]
     for row in rows:
         say(f"{row['route']:<28} {row['requests_per_second']:>8,.0f} /s   p50 {row['p50_ms']:>6.1f} ms   p99 {row['p99_ms']:>6.1f} ms")
-    return {"clients": clients, "seconds": seconds, "routes": rows}
+    return [{"clients": clients, "seconds": seconds, **row} for row in rows]
 
 
 def _routes(model_id: str, job_id: str) -> Mapping[str, Call]:

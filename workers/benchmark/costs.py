@@ -32,9 +32,9 @@ class Costs:
 
     @classmethod
     def read(cls, costs: Path, measured: Path) -> Self:
-        """From the JSON of `tests.scale.costs`, and from that of `lustral bench scale`, whose smallest run tells a sample's time."""
-        document, scale = json.loads(costs.read_text()), json.loads(measured.read_text())
-        run = min(scale["runs"], key=lambda run: run["processes"])
+        """From the JSON of `tests.scale.costs`, and from the rows of `lustral bench scale`, whose smallest run tells a sample's time."""
+        document, runs = json.loads(costs.read_text()), map(json.loads, measured.read_text().splitlines())
+        run = min(runs, key=lambda run: run["processes"])
         return cls(
             transactions={
                 name: {int(shards): Transaction(**cost) for shards, cost in by_shards.items()}
@@ -43,7 +43,7 @@ class Costs:
             message=document["message"],
             put=document["put"],
             get=document["get"],
-            sample={stage: run["processes"] * run["stages"][stage] / scale["samples"] for stage in ("scan", "purify")},
+            sample={stage: run["processes"] * run["stages"][stage] / run["samples"] for stage in ("scan", "purify")},
         )
 
     def transaction(self, name: str, shards: int) -> Transaction:

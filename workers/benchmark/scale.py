@@ -22,8 +22,8 @@ class Differs(Exception):
     """Two runs over the same samples did not say the same."""
 
 
-def measure(scratch: Path, processes: Sequence[int], *, samples: int, shards: int, say: Callable[[str], object]) -> dict[str, Any]:
-    """One run for each number of processes, each in a service of its own. Times in seconds; `speed_up` is against the first.
+def measure(scratch: Path, processes: Sequence[int], *, samples: int, shards: int, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """One row for each number of processes, each in a service of its own. Times in seconds; `speed_up` is against the first.
 
     Raises:
         Differs: the purified data or the fate of a sample is not the same in all runs.
@@ -39,7 +39,7 @@ def measure(scratch: Path, processes: Sequence[int], *, samples: int, shards: in
         if run["digests"] != first["digests"]:
             raise Differs(f"with {run['processes']} processes: {run['digests']}, with {first['processes']}: {first['digests']}")
     say(f"All runs say the same: {', '.join(first['digests'])} are equal to the byte")
-    return {"samples": samples, "shards": shards, "cores": len(os.sched_getaffinity(0)), "runs": runs}
+    return [{"samples": samples, "shards": shards, "cores": len(os.sched_getaffinity(0)), **run} for run in runs]
 
 
 def _run(service: Path, inputs: Inputs, processes: int, shards: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ DATABASE_CORES = 8
 SCENARIOS = {"one job": (1, 1024), "100 jobs": (100, 16)}
 
 
-def simulate_all(costs: Costs, workers: Sequence[int], *, samples: int, seed: int, say: Callable[[str], object]) -> dict[str, Any]:
-    """All scenarios at every number of workers. `efficiency` is the share of the workers' time that goes into samples."""
+def simulate_all(costs: Costs, workers: Sequence[int], *, samples: int, seed: int, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    """A row for each scenario and number of workers. `efficiency` is the share of the workers' time that goes into samples."""
     rows = [_simulate(costs, name, count, samples, seed) for name in SCENARIOS for count in workers]
     for row in rows:
         busy = ", ".join(f"{name} {share:.0%}" for name, share in row["busy"].items())
@@ -23,7 +23,8 @@ def simulate_all(costs: Costs, workers: Sequence[int], *, samples: int, seed: in
             f"{row['scenario']}, {row['workers']} workers: {row['samples_per_second']:,.0f} samples/s, "
             f"efficiency {row['efficiency']:.0%}; busy: {busy}"
         )
-    return {"samples": samples, "seed": seed, "database_cores": DATABASE_CORES, "sample_seconds": dict(costs.sample), "rows": rows}
+    given = {"samples": samples, "seed": seed, "database_cores": DATABASE_CORES, "sample_seconds": dict(costs.sample)}
+    return [{**given, **row} for row in rows]
 
 
 def _simulate(costs: Costs, name: str, workers: int, samples: int, seed: int) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _simulate(costs: Costs, name: str, workers: int, samples: int, seed: int) ->
     }
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(found: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Throughput over workers, one line for each scenario, and what perfect scaling would be."""
     import matplotlib as mpl
 
@@ -57,11 +58,11 @@ def draw(found: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    ideal = 1 / sum(found["sample_seconds"].values())
-    counts = sorted({row["workers"] for row in found["rows"]})
+    ideal = 1 / sum(found[0]["sample_seconds"].values())
+    counts = sorted({row["workers"] for row in found})
     axes.loglog(counts, [count * ideal for count in counts], "--", color="0.6", label="perfect")
     for name, (jobs, shards) in SCENARIOS.items():
-        rows = [row for row in found["rows"] if row["scenario"] == name]
+        rows = [row for row in found if row["scenario"] == name]
         axes.loglog(
             [row["workers"] for row in rows],
             [row["samples_per_second"] for row in rows],
@@ -70,7 +71,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         )
     axes.set_xlabel("worker processes")
     axes.set_ylabel("samples scanned and purified a second")
-    axes.set_title(f"{found['samples']:,} samples, simulated from measured costs")
+    axes.set_title(f"{found[0]['samples']:,} samples, simulated from measured costs")
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)

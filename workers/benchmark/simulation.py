@@ -1,7 +1,7 @@
 """A discrete-event simulation of workers on sharded jobs: who waits for whom.
 
-Three things are shared and can run out: the row of a job, which is locked by whoever claims, completes or reports on one of its
-steps; the cores of the database; and the relay. All else (a sample's work, the store) grows with the workers.
+Three things are shared and can run out: the row of a job, which is locked by whoever claims or completes one of its steps, and once a
+second by one of those that report; the cores of the database; and the relay. All else (a sample's work, the store) grows with the workers.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from workers.benchmark.costs import Costs
 
-# As in the workers: how often a step reports, renews its lease, and saves; and how often the relay looks.
+# As in the workers: how often a step reports and saves, a job is told of it, a lease is renewed, and the relay looks.
 PROGRESS_EVERY = 1.0
+TOLD_EVERY = 1.0
 HEARTBEAT_EVERY = 2.0
 RELAY_LOOKS_EVERY = 0.2
 STAGES = ("scan", "purify")
@@ -42,7 +43,7 @@ class Resource:
 
 @dataclass
 class Job:
-    """`waiting`: shards of the present stage that nobody has, `open`: those that are not done."""
+    """`waiting`: shards of the present stage that nobody has, `open`: those that are not done. `told`: when progress last was."""
 
     shards: int
     samples_per_shard: float
@@ -50,6 +51,7 @@ class Job:
     stage: int = 0
     waiting: int = 0
     open: int = 0
+    told: float = -TOLD_EVERY
 
 
 class Simulation:
@@ -108,7 +110,7 @@ class Simulation:
             # The heartbeat has a thread of its own: it costs the database, and the step does not wait for it.
             self.database.serve(self.now, renew.database * piece / HEARTBEAT_EVERY)
             if piece == PROGRESS_EVERY:
-                yield from self._locked(job, "progress")
+                yield from self._report(job)
                 yield self._costs.put + max(save.seconds, self.database.serve(self.now, save.database) - self.now)
         yield self._costs.put
         yield from self._locked(job, "complete")
@@ -118,6 +120,14 @@ class Simulation:
             self._open_stage(job)
         self._idle.append(0)
         self._match()
+
+    def _report(self, job: Job) -> Process:
+        if self.now - job.told >= TOLD_EVERY:
+            job.told = self.now
+            yield from self._locked(job, "report for the job")
+        else:
+            cost = self._costs.transaction("report", job.shards)
+            yield max(cost.seconds, self.database.serve(self.now, cost.database) - self.now)
 
     def _locked(self, job: Job, name: str) -> Process:
         """A transaction that holds the job's row."""
