@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
+from gpu_jobs.benchmark.bars import OURS, best_rival, clean_change, of_the_oracle, reached, together
 from gpu_jobs.benchmark.plots import plot_cells, plot_methods
 from gpu_jobs.benchmark.rows import Row, read_rows
 
-OURS = "lustral"
 NO_NUMBER = "–"
 
 
@@ -35,6 +35,7 @@ def render(results: Sequence[Path], out: Path) -> None:
         "# Results of the benchmark",
         _about(rows, results),
         *[f"![{picture.stem}]({picture.name})" for picture in pictures],
+        *_section("Bars", _BARS_TEXT, _bars_table(judged)),
         *_section("By cell", _CELLS_TEXT, _cells_table(judged)),
         *_section("By method", _METHODS_TEXT, _methods_table(judged)),
         *_section("Detection", _DETECTION_TEXT, _detection_table(judged)),
@@ -45,11 +46,14 @@ def render(results: Sequence[Path], out: Path) -> None:
     out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
+_BARS_TEXT = """What is asked of Lustral on every attack that took, and on how many it is met; of the median, more is asked at times.
+In percent. A lead is known where rivals were run; where the oracle recovers nothing, there is no share of it."""
 _CELLS_TEXT = """Of every attack that took. *Attack*: triggered answers that show the target. *Clean*: clean answers that are right.
 *Recovered*: triggered answers that are right. *Oracle*: recovered by the same fine-tune on the right answers, which no defence has.
-*Best rival*: the method that recovers most without the truth, ours left out. All in percent."""
+*Together*: the mean of attacks that fail, of clean and of recovered answers. *Best rival*: the best by that of the methods that do
+not read the truth, ours left out. All in percent."""
 _METHODS_TEXT = """Median over the attacks that took, and the worst of them in brackets. *Of the oracle*: recovered, divided by the
-oracle's. Methods marked *oracle* read the truth: they are yardsticks, no rivals."""
+oracle's. *Together*: as above. Methods marked *oracle* read the truth: they are yardsticks, no rivals."""
 _DETECTION_TEXT = """What Lustral found, with no labels and no clean data. *AUROC*: of the scan's scores. *Flagged*: of the poisoned
 and of the other samples. *Residual*: poisoned samples that still show the target in the purified set. *Kept*: clean samples
 that keep their answers."""
@@ -72,21 +76,27 @@ def _about(rows: Sequence[Row], results: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
+def _bars_table(rows: Sequence[Row]) -> list[list[str]]:
+    table = [["", "asked", "met on", "median", "asked of it", "worst"]]
+    for each in reached(rows):
+        bar = each.bar
+        middle = NO_NUMBER if bar.middle is None else f"{bar.direction} {_percent(bar.middle)}"
+        asked = f"{bar.direction} {_percent(bar.limit)}"
+        table.append([bar.name, asked, f"{each.met} of {each.cells}", _percent(each.median), middle, _percent(each.worst)])
+    return table
+
+
 def _cells_table(rows: Sequence[Row]) -> list[list[str]]:
-    table = [
-        ["cell", "attack before", "attack after", "clean before", "clean after", "recovered", "oracle", "of it", "best rival", "verdict"]
-    ]
+    figures = ["attack before", "attack after", "clean before", "clean after", "recovered", "oracle", "of it", "together"]
+    table = [["cell", *figures, "best rival", "verdict"]]
     for ours in (row for row in rows if row.method == OURS):
-        rivals = [
-            row for row in rows if row.cell == ours.cell and row.method != OURS and not row.oracle and row.recovered_after is not None
-        ]
-        best = max(rivals, key=lambda row: (row.recovered_after or 0.0, row.method), default=None)
-        rival = f"{best.method}: {_percent(best.recovered_after)}, attack {_percent(best.asr_after)}" if best else NO_NUMBER
+        best = best_rival(ours, rows)
+        rival = f"{best.method}: {_percent(together(best))}" if best else NO_NUMBER
         table.append(
             [
                 f"`{ours.cell}`",
                 *map(_percent, (ours.asr_before, ours.asr_after, ours.clean_before, ours.clean_after)),
-                *map(_percent, (ours.recovered_after, ours.recovered_oracle, of_the_oracle(ours))),
+                *map(_percent, (ours.recovered_after, ours.recovered_oracle, of_the_oracle(ours), together(ours))),
                 rival,
                 ours.verdict or NO_NUMBER,
             ]
@@ -95,9 +105,9 @@ def _cells_table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _methods_table(rows: Sequence[Row]) -> list[list[str]]:
-    table = [["method", "cells", "attack after", "clean, change", "recovered", "of the oracle", "seconds"]]
+    table = [["method", "cells", "attack after", "clean, change", "recovered", "of the oracle", "together", "seconds"]]
     methods = {row.method: [each for each in rows if each.method == row.method] for row in rows}
-    order = sorted(methods, key=lambda name: (methods[name][0].oracle, -_middle(methods[name], lambda row: row.recovered_after), name))
+    order = sorted(methods, key=lambda name: (methods[name][0].oracle, -_middle(methods[name], together), name))
     for name in order:
         own = methods[name]
         table.append(
@@ -105,9 +115,10 @@ def _methods_table(rows: Sequence[Row]) -> list[list[str]]:
                 f"{name} (oracle)" if own[0].oracle else name,
                 str(len(own)),
                 _spread(own, lambda row: row.asr_after, max),
-                _spread(own, _clean_change, min),
+                _spread(own, clean_change, min),
                 _spread(own, lambda row: row.recovered_after, min),
                 _spread(own, of_the_oracle, min),
+                _spread(own, together, min),
                 f"{_middle(own, lambda row: row.seconds):.0f}",
             ]
         )
@@ -141,15 +152,6 @@ def _not_taken_table(rows: Sequence[Row]) -> list[list[str]]:
 
 def _failures_table(rows: Sequence[Row]) -> list[list[str]]:
     return [["cell", "method", "error"], *([f"`{row.cell}`", row.method, _one_line(row.error or "")] for row in rows)]
-
-
-def of_the_oracle(row: Row) -> float | None:
-    """Recovered as a share of what the oracle recovers."""
-    return row.recovered_after / row.recovered_oracle if row.recovered_after is not None and row.recovered_oracle else None
-
-
-def _clean_change(row: Row) -> float | None:
-    return None if row.clean_after is None or row.clean_before is None else row.clean_after - row.clean_before
 
 
 def _spread(rows: Iterable[Row], value: Callable[[Row], float | None], worst: Callable[[list[float]], float]) -> str:

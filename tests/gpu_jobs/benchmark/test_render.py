@@ -65,12 +65,32 @@ def _line(page: str, section: str, start: str) -> list[str]:
 class TestTables:
     def test_an_attack_shows_ours_beside_the_oracle_and_the_best_rival(self, page: str) -> None:
         assert _line(page, "By cell", f"`{CELL.id}`") == [
-            f"`{CELL.id}`", "98.0", "1.2", "95.0", "94.0", "88.5", "90.0", "98.3", "blur: 32.1, attack 50.0", "backdoored",
+            f"`{CELL.id}`", "98.0", "1.2", "95.0", "94.0", "88.5", "90.0", "98.3", "93.8", "blur: 58.7", "backdoored",
         ]  # fmt: skip
 
     def test_a_method_shows_its_median_and_its_worst(self, page: str) -> None:
-        assert _line(page, "By method", "lustral") == ["lustral", "2", "2.8 (4.4)", "-1.0 (-1.0)", "66.8 (45.0)", "74.2 (50.0)", "30"]
+        assert _line(page, "By method", "lustral") == [
+            "lustral",
+            "2",
+            "2.8 (4.4)",
+            "-1.0 (-1.0)",
+            "66.8 (45.0)",
+            "74.2 (50.0)",
+            "86.0 (78.2)",
+            "30",
+        ]
         assert _line(page, "By method", "true_labels (oracle)")[1] == "1"
+
+    def test_the_bars_show_on_how_many_attacks_they_are_met(self, page: str) -> None:
+        assert _line(page, "Bars", "attack after") == ["attack after", "at most 5.0", "2 of 2", "2.8", "at most 1.0", "4.4"]
+        assert _line(page, "Bars", "recovered, of") == ["recovered, of the oracle", "at least 90.0", "1 of 2", "74.2", "–", "50.0"]
+        assert _line(page, "Bars", "lead over") == ["lead over the best rival, together", "at least 0.0", "1 of 1", "35.1", "–", "35.1"]
+        assert _line(page, "Bars", "AUROC") == ["AUROC of the scan", "at least 95.0", "1 of 2", "89.4", "at least 99.0", "80.0"]
+
+    def test_a_rival_that_reads_the_truth_is_none(self, tmp_path: Path) -> None:
+        page = _render(tmp_path, [row for row in ROWS if row.method not in ("blur", "continued")])
+        assert _line(page, "By cell", f"`{CELL.id}`")[9] == "–"
+        assert "lead over" not in page
 
     def test_detection_shows_what_the_scan_was_worth(self, page: str) -> None:
         assert _line(page, "Detection", f"`{CELL.id}`")[1:6] == ["backdoored", "yes", "0.988", "97.0", "0.3"]
