@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-MEDIA_TYPE = "application/problem+json"
+from app.outages import is_of_database, is_outage
 
-log = structlog.get_logger()
+MEDIA_TYPE = "application/problem+json"
 
 
 class InputFault(BaseModel):
@@ -186,6 +184,9 @@ class Unavailable(Problem):
 
     status, title, slug = 503, "Service unavailable", "unavailable"
 
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "2"})
+
 
 def problem_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of an endpoint that can raise these, on top of what every authenticated endpoint can."""
@@ -197,11 +198,19 @@ def problem_kinds() -> list[type[Problem]]:
     return sorted(Problem.__subclasses__(), key=lambda kind: (kind.status, kind.slug))
 
 
+def problem_of(error: Exception) -> Problem:
+    """What a client is told of an exception that nobody expected: to come again, where that may help."""
+    if not is_outage(error):
+        return InternalError("Something went wrong on our side. Quote the X-Request-Id of this answer when you report it.")
+    if is_of_database(error):
+        return Unavailable("The database cannot be reached or is busy. Try again in a moment.")
+    return Unavailable("The object store cannot be reached, or is busy or full. Try again in a moment.")
+
+
 def register_error_handlers(app: FastAPI) -> None:
     app.exception_handler(Problem)(_problem)
     app.exception_handler(RequestValidationError)(_validation)
     app.exception_handler(HTTPException)(_http)
-    app.exception_handler(OperationalError)(_database)
 
 
 def _problem(_request: Request, error: Problem) -> JSONResponse:
@@ -230,11 +239,6 @@ def _http(_request: Request, error: HTTPException) -> JSONResponse:
     if error.status_code == 413:
         return PayloadTooLarge(error.detail).response()
     raise error  # nothing of ours raises another
-
-
-def _database(_request: Request, error: OperationalError) -> JSONResponse:
-    log.error("database.failed", error=str(error.orig))
-    return Unavailable("The database cannot be reached or is busy. Try again in a moment.", headers={"Retry-After": "2"}).response()
 
 
 def _pointer(location: Sequence[str | int], body: Any) -> str:

@@ -13,10 +13,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InternalError, InvalidInput, NotFound, PayloadTooLarge, Problem
+from app.errors import InvalidInput, NotFound, PayloadTooLarge, Problem, problem_of
 from app.forwarded import IPNetwork, client_address
 from app.ids import new_id
 from app.metrics import REQUESTS, SECONDS
+from app.outages import cause_of, is_outage
 from app.tracing import span
 
 log = structlog.get_logger()
@@ -28,7 +29,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RequestContext:
-    """Gives each request an id (the client's own, where it sent a plain one), logs and counts it, and turns a crash into a problem.
+    """Gives each request an id (the client's own, where it sent a plain one), logs and counts it, and makes a problem of what nobody
+    expected.
 
     trusted_proxies: those whose `X-Forwarded-For` is believed.
     """
@@ -60,11 +62,13 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            log.error("request.crashed", method=scope["method"], path=scope["path"], exc_info=error)
+            if is_outage(error):
+                log.error("request.outage", method=scope["method"], path=scope["path"], error=cause_of(error))
+            else:
+                log.error("request.crashed", method=scope["method"], path=scope["path"], exc_info=error)
             if status is not None:
                 raise  # half an answer is out: only breaking the connection tells the client
-            crash = InternalError("Something went wrong on our side. Quote the X-Request-Id of this answer when you report it.")
-            await crash.response()(scope, receive, send_with_id)
+            await problem_of(error).response()(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope["method"] in _METHODS else "other"

@@ -6,10 +6,10 @@ An exception's own text may hold SQL, addresses or folders of ours, so it goes t
 from __future__ import annotations
 
 from app.jobs.states import problem
+from app.outages import is_disk_full, is_outage
 from app.storage import ObjectNotFound
 from workers.cache import CorruptObject
 from workers.guarded_http import TooSlow
-from workers.outages import is_disk_full, is_outage
 
 
 def describe_fault(error: BaseException, reference: str) -> dict[str, str]:

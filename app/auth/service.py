@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.audit.service import record_audit
@@ -113,6 +113,6 @@ def _touch(runtime: Runtime, key_id: str, now: datetime) -> None:
     try:
         with runtime.write.begin() as session:
             repository.touch_key(session, key_id, now=now, unless_since=now - LAST_USED_PRECISION)
-    except OperationalError:
+    except SQLAlchemyError:
         # A busy or read-only database: when a key was last used is not worth failing a request for.
         return

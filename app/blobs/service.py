@@ -27,7 +27,7 @@ def adopt(session: Session, *, tenant_id: str, owner_id: str, key: str, sha256: 
     """Register the object stored at `key` as needed by `owner_id`. Doing so twice is doing it once."""
     blob = repository.find_by_key(session, tenant_id, key)
     if blob is None:
-        blob = BlobRow(id=new_id("blob"), tenant_id=tenant_id, key=key, sha256=sha256, bytes=bytes, created_at=datetime.now(UTC))
+        blob = _new_blob(tenant_id, key, sha256, bytes)
         try:
             with session.begin_nested():
                 session.add(blob)
@@ -35,6 +35,12 @@ def adopt(session: Session, *, tenant_id: str, owner_id: str, key: str, sha256: 
             blob = repository.get_by_key(session, tenant_id, key)
     repository.add_references(session, owner_id, [blob.id])
     return blob
+
+
+def discard(session: Session, *, tenant_id: str, key: str, sha256: str, bytes: int) -> None:
+    """Register the object stored at `key` as needed by nobody, unless it is registered. Call `sweep` after the commit."""
+    if repository.find_by_key(session, tenant_id, key) is None:
+        session.add(_new_blob(tenant_id, key, sha256, bytes))
 
 
 def hold(session: Session, blobs: Iterable[BlobRow], owner_id: str) -> None:
@@ -61,6 +67,10 @@ def sweep(sessions: sessionmaker[Session], store: ObjectStore) -> int:
         except Exception as error:  # noqa: BLE001  (whatever the store raises)
             log.warning("blob.not_deleted", blob_id=blob_id, error=str(error))
     return deleted
+
+
+def _new_blob(tenant_id: str, key: str, sha256: str, bytes: int) -> BlobRow:
+    return BlobRow(id=new_id("blob"), tenant_id=tenant_id, key=key, sha256=sha256, bytes=bytes, created_at=datetime.now(UTC))
 
 
 def _delete_if_unneeded(sessions: sessionmaker[Session], store: ObjectStore, blob_id: str) -> bool:

@@ -9,14 +9,16 @@ from contextvars import copy_context
 from datetime import timedelta
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.audit.service import record_audit
 from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
-from app.blobs.service import adopt, hold
+from app.blobs.service import adopt, discard, hold, sweep
 from app.db import database_now
 from app.errors import Conflict, InvalidInput, Problem, Unavailable
+from app.outages import cause_of, is_of_database
 from app.repository import get_owned
 from app.runtime import Runtime
 from app.storage import ObjectNotFound, PartMissing
@@ -51,7 +53,7 @@ def complete_upload(runtime: Runtime, caller: Caller, upload_id: str) -> UploadR
     Raises:
         Conflict: parts are missing.
         InvalidInput: the digest is not what was announced.
-        Unavailable: the store failed; asking again takes the completion up where it can.
+        Unavailable: store or database failed; asking again takes the completion up where it can.
     """
     deadline = time.monotonic() + ANSWER_AFTER
     while True:
@@ -112,10 +114,10 @@ class _Completion(threading.Thread):
             if isinstance(error, Problem):
                 self.error = error
             else:
-                self.error = Unavailable("The object store failed while the upload was being completed. Complete it again.")
+                failed = "database" if is_of_database(error) else "object store"
+                self.error = Unavailable(f"The {failed} failed while the upload was being completed. Complete it again.")
                 log.error("upload.not_completed", upload_id=self._upload.id, exc_info=error)
-            with self._runtime.write.begin() as session:
-                repository.lease_completion(session, self._upload.id, None)
+            self._let_go()
 
     def _complete(self) -> None:
         runtime, upload = self._runtime, self._upload
@@ -128,16 +130,18 @@ class _Completion(threading.Thread):
             )
             _start_again(runtime, upload, failure)
             raise InvalidInput.at("/sha256" if size == upload.bytes else "/bytes", failure)
-        duplicate: str | None = upload.key  # where the upload was deleted meanwhile
+        needed = True
         with runtime.write.begin() as session:
             fresh = repository.lock_upload(session, upload.id)
-            if fresh is not None:
-                duplicate = None
-                if fresh.status == "open":
-                    duplicate = _register(session, fresh, digest)
-                    record_audit(session, fresh.tenant_id, self._caller.key_id, "upload.completed", fresh.id)
-        if duplicate is not None:
-            runtime.store.delete(duplicate)
+            if fresh is None:  # deleted meanwhile
+                needed = False
+            elif fresh.status == "open":
+                needed = _register(session, fresh, digest)
+                record_audit(session, fresh.tenant_id, self._caller.key_id, "upload.completed", fresh.id)
+            if not needed:
+                discard(session, tenant_id=upload.tenant_id, key=upload.key, sha256=digest, bytes=size)
+        if not needed:
+            sweep(runtime.write, runtime.store)
 
     def _digest(self) -> tuple[str, int]:
         digest, size, tries = hashlib.sha256(), 0, 0
@@ -157,6 +161,13 @@ class _Completion(threading.Thread):
                 if tries == _TRIES:
                     raise
                 time.sleep(LOOK_EVERY)
+
+    def _let_go(self) -> None:
+        try:
+            with self._runtime.write.begin() as session:
+                repository.lease_completion(session, self._upload.id, None)
+        except SQLAlchemyError as error:
+            log.warning("upload.lease_runs_out", upload_id=self._upload.id, error=cause_of(error))
 
     def _beat(self) -> None:
         self._last_beat = time.monotonic()
@@ -191,13 +202,14 @@ def _start_again(runtime: Runtime, upload: UploadRow, failure: str) -> None:
     with runtime.write.begin() as session:
         fresh = repository.lock_upload(session, upload.id)
         if fresh is not None and fresh.multipart_id == upload.multipart_id:
-            runtime.store.delete(fresh.key)
+            # In this order: where the store fails in between, the next attempt finds the wrong bytes again and ends up here.
             fresh.multipart_id = runtime.store.start_multipart(fresh.key, digests=fresh.part_digests is not None)
             fresh.failure = failure
+            runtime.store.delete(fresh.key)
 
 
-def _register(session: Session, upload: UploadRow, digest: str) -> str | None:
-    """Mark the upload completed; returns the key to delete where the tenant already had these bytes."""
+def _register(session: Session, upload: UploadRow, digest: str) -> bool:
+    """Mark the upload completed; returns whether its object is needed, and not one with the same bytes that the tenant had already."""
     known = blobs_repository.lock_needed(session, upload.tenant_id, digest)
     if known is None:
         known = adopt(session, tenant_id=upload.tenant_id, owner_id=upload.id, key=upload.key, sha256=digest, bytes=upload.bytes)
@@ -205,4 +217,4 @@ def _register(session: Session, upload: UploadRow, digest: str) -> str | None:
         hold(session, [known], upload.id)
     upload.status, upload.sha256, upload.blob_id, upload.completed_at = "completed", digest, known.id, database_now(session)
     upload.part_digests = upload.completing_until = upload.failure = None
-    return upload.key if known.key != upload.key else None
+    return known.key == upload.key

@@ -1,11 +1,9 @@
-"""The two charts of a report, as SVG text that a page carries inline."""
+"""The two charts of a report, as SVG text that a page carries inline and whose colours its style sheet chooses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-
-_BEFORE, _AFTER, _INK, _GRID = "#94a3b8", "#0e7490", "#334155", "#e2e8f0"
 
 
 def draw_before_after(measures: Sequence[tuple[str, float | None, float | None]]) -> str:
@@ -15,20 +13,20 @@ def draw_before_after(measures: Sequence[tuple[str, float | None, float | None]]
     parts = [f'<svg viewBox="0 0 720 {height}" role="img" aria-label="Before and after the defence">']
     for tick in range(0, 101, 25):
         x = left + width * tick / 100
-        parts.append(f'<line x1="{x}" x2="{x}" y1="8" y2="{height - 26}" stroke="{_GRID}"/>')
-        parts.append(f'<text x="{x}" y="{height - 10}" text-anchor="middle" fill="{_INK}" font-size="12">{tick} %</text>')
+        parts.append(f'<line x1="{x}" x2="{x}" y1="8" y2="{height - 26}"/>')
+        parts.append(f'<text x="{x}" y="{height - 10}" text-anchor="middle" font-size="12">{tick} %</text>')
     for index, (name, before, after) in enumerate(measures):
         top = 14 + index * row
-        parts.append(f'<text x="{left - 12}" y="{top + 25}" text-anchor="end" fill="{_INK}" font-size="14">{escape(name)}</text>')
-        for offset, value, colour, label in ((0, before, _BEFORE, "before"), (20, after, _AFTER, "after")):
+        parts.append(f'<text x="{left - 12}" y="{top + 25}" text-anchor="end" font-size="14">{escape(name)}</text>')
+        for offset, value, label in ((0, before, "before"), (20, after, "after")):
             if value is None:
                 text, end = "not measured", float(left)
             else:
                 text, end = f"{100 * value:.1f} %", left + width * value
                 parts.append(
-                    f'<rect x="{left}" y="{top + offset}" width="{max(1.5, width * value):.1f}" height="16" rx="2" fill="{colour}"/>'
+                    f'<rect x="{left}" y="{top + offset}" width="{max(1.5, width * value):.1f}" height="16" rx="2" class="{label}"/>'
                 )
-            parts.append(f'<text x="{end + 6:.1f}" y="{top + offset + 13}" fill="{_INK}" font-size="12">{text} {label}</text>')
+            parts.append(f'<text x="{end + 6:.1f}" y="{top + offset + 13}" font-size="12">{text} {label}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -46,12 +44,12 @@ def draw_curve(points: Sequence[tuple[float, float]], *, x_label: str, y_label: 
     parts = [f'<svg viewBox="0 0 720 {top + height + 44}" role="img" aria-label="{escape(y_label)} over {escape(x_label)}">']
     for share in (0.0, 0.5, 1.0):
         y = top + height * (1 - share)
-        parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y}" y2="{y}" stroke="{_GRID}"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end" fill="{_INK}" font-size="12">{y_high * share:.3g}</text>')
-    parts.append(f'<polyline points="{" ".join(map(place, points))}" fill="none" stroke="{_AFTER}" stroke-width="2"/>')
+        parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end" font-size="12">{y_high * share:.3g}</text>')
+    parts.append(f'<polyline points="{" ".join(map(place, points))}"/>')
     bottom = top + height + 18
-    parts.append(f'<text x="{left}" y="{bottom}" fill="{_INK}" font-size="12">{x_low:g}</text>')
-    parts.append(f'<text x="{left + width}" y="{bottom}" text-anchor="end" fill="{_INK}" font-size="12">{x_high:g}</text>')
+    parts.append(f'<text x="{left}" y="{bottom}" font-size="12">{x_low:g}</text>')
+    parts.append(f'<text x="{left + width}" y="{bottom}" text-anchor="end" font-size="12">{x_high:g}</text>')
     title, middle = f"{escape(y_label)} over {escape(x_label)}", left + width / 2
-    parts.append(f'<text x="{middle}" y="{bottom + 16}" text-anchor="middle" fill="{_INK}" font-size="12">{title}</text>')
+    parts.append(f'<text x="{middle}" y="{bottom + 16}" text-anchor="middle" font-size="12">{title}</text>')
     return "".join([*parts, "</svg>"])

@@ -1,9 +1,12 @@
-"""report.html as people see it: in a browser, on screens of several sizes, on paper, by keyboard."""
+"""report.html as people see it: in a browser, on screens of several sizes, light and dark, on paper, by keyboard."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -16,6 +19,9 @@ from tests.worlds.report import REFUSAL, defended_inputs
 
 URL = "https://lustral.example.com/v1/jobs/job_1/report"
 WIDE = {"width": 1100, "height": 900}
+Scheme = Literal["light", "dark"]
+Colour = tuple[int, int, int]
+"""Red, green, blue; 0 to 255."""
 ORDER = ("effect", "target", "evidence", "suspects", "data", "training", "parameters")
 
 
@@ -32,6 +38,33 @@ class Shown:
         found = (self.page.locator(locator) if isinstance(locator, str) else locator).bounding_box()
         assert found is not None, f"{locator} is not visible"
         return found
+
+    def colour(self, selector: str, name: str) -> Colour:
+        """What the browser made of the colour of this name, such as `fill`, of the first such element."""
+        shown: str = self.page.locator(selector).first.evaluate("(element, name) => getComputedStyle(element)[name]", name)
+        red, green, blue = map(int, re.findall(r"\d+", shown))
+        return red, green, blue
+
+    @contextmanager
+    def in_scheme(self, scheme: Scheme, media: Literal["screen", "print"] = "screen") -> Iterator[None]:
+        """As somebody sees it whose system prefers this."""
+        self.page.emulate_media(color_scheme=scheme, media=media)
+        try:
+            yield
+        finally:
+            self.page.emulate_media(color_scheme="light", media="screen")
+
+
+def luminance(colour: Colour) -> float:
+    """Relative luminance as WCAG 2.2 defines it: 0 is black, 1 white."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (channel / 255 for channel in colour))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """Contrast ratio as WCAG 2.2 defines it: 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +167,27 @@ class TestReport:
         assert all(len(digest) == 64 for digest in digests)
 
     @pytest.mark.parametrize("shown", ["from a file"], indirect=True)  # the checker is a script, which the API's policy forbids
-    def test_has_no_barrier_that_axe_knows(self, shown: Shown) -> None:
-        results = Axe().run(shown.page)
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_has_no_barrier_that_axe_knows(self, shown: Shown, scheme: Scheme) -> None:
+        with shown.in_scheme(scheme):
+            results = Axe().run(shown.page)
         assert results.violations_count == 0, results.generate_report()
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_draws_charts_that_stand_out(self, shown: Shown, scheme: Scheme) -> None:
+        """axe does not look into pictures. WCAG AA asks for 4.5 to 1 of text, 3 to 1 of graphics."""
+        with shown.in_scheme(scheme):
+            card = shown.colour("#effect", "backgroundColor")
+            assert (luminance(card) > 0.5) == (scheme == "light")
+            assert contrast(shown.colour("#effect svg text", "fill"), card) >= 4.5
+            for shape, name in (("#effect rect.before", "fill"), ("#effect rect.after", "fill"), ("#training polyline", "stroke")):
+                assert contrast(shown.colour(shape, name), card) >= 3, shape
+
+    @pytest.mark.parametrize("shown", ["from a file"], indirect=True)
+    def test_is_light_on_paper_however_dark_the_screen(self, shown: Shown) -> None:
+        with shown.in_scheme("dark", media="print"):
+            assert shown.colour("body", "backgroundColor") == shown.colour("#effect", "backgroundColor") == (255, 255, 255)
+            assert contrast(shown.colour("body", "color"), (255, 255, 255)) > 15
 
     @pytest.mark.parametrize("shown", ["from a file"], indirect=True)
     def test_fits_on_paper(self, shown: Shown) -> None:

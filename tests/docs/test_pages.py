@@ -15,6 +15,7 @@ from tests.docs.markdown import ROOT, RUNNABLE, blocks, pages
 
 # Pages with examples, and the tests that run them.
 RUN_BY = {
+    "README.md": "tests/docs/test_readme.py",
     "docs/quickstart.md": "tests/docs/test_quickstart.py",
     "docs/webhooks.md": "tests/docs/test_webhooks.py",
     "docs/client.md": "tests/docs/test_client.py",

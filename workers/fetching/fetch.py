@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -52,10 +53,9 @@ def fetch_source(context: Context, lease: Lease, heartbeat: Heartbeat, work: Ins
         return work.files, _remarks(work.checkpoint or {})
     folder.mkdir(parents=True)
     check = stop_check(heartbeat, context.settings.max_fetch_seconds)
-    origin = open_origin(context, work, check)
-    plan = _Plan.load(work.checkpoint) if work.checkpoint else _list(context, lease, work, origin)
-    fetching = _Fetching(context, lease, check, work, origin, plan, folder)
-    fetching.run()
+    with closing(open_origin(context, work, check)) as origin:
+        plan = _Plan.load(work.checkpoint) if work.checkpoint else _list(context, lease, work, origin)
+        _Fetching(context, lease, check, work, origin, plan, folder).run()
     with context.sessions.begin() as session:
         finish_fetch(session, lease, work.subject_id, plan.files, plan.pinned, {"remarks": plan.dump()["remarks"]})
     return cast(Files, plan.files), plan.remarks

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils._http import default_client_factory
 from huggingface_hub.utils.tqdm import tqdm
 
 from workers.cache import CorruptObject, digest_of
@@ -114,6 +115,10 @@ class HubRepository:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return None
+
+    def close(self) -> None:
+        # Else whatever this process asks the hub for next goes there too, past HF_HUB_OFFLINE and at the word of this step's `check`.
+        set_client_factory(default_client_factory)
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:

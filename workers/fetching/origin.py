@@ -59,3 +59,6 @@ class Origin(Protocol):
         Raises:
             SourceRefused: it is not there any more in the state in which it was listed.
         """
+
+    def close(self) -> None:
+        """Let go of its connections. It is not used any more."""

@@ -82,6 +82,9 @@ class S3Prefix:
                     version = self._read_on(file, out, advance)
         return version
 
+    def close(self) -> None:
+        self._http.close()
+
     @stamina.retry(on=(httpx.TransportError, _MayPass), attempts=4, wait_max=LONGEST_PAUSE)
     def _list_page(self, parameters: dict[str, Any]) -> dict[str, Any]:
         with self._get("list_objects_v2", parameters, {}) as response:

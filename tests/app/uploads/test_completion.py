@@ -6,10 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
+import httpx
 import pytest
+from sqlalchemy.exc import InternalError, OperationalError
 
+from app.auth.service import Caller
+from app.blobs.service import sweep
 from app.settings import MIB
 from app.uploads import completion, repository
 from app.uploads.service import drop_expired
@@ -108,12 +112,103 @@ class TestCompleteUpload:
         self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         url = sent(tenant, b"data")
-
-        def fails(*_: object) -> Iterator[bytes]:
-            raise OSError("connection refused")
-
         with monkeypatch.context() as patched:
             patched.setattr(completion, "LOOK_EVERY", 0.0)
-            patched.setattr(server.runtime.store, "open_range", fails)
-            expect_problem(tenant.post(f"{url}/complete"), 503)
+            patched.setattr(server.runtime.store, "open_range", fail)
+            expect_failure(tenant.post(f"{url}/complete"), "object store")
         expect(tenant.post(f"{url}/complete"), 200)
+
+    def test_finds_what_was_put_together_though_the_answer_was_lost(
+        self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = sent(tenant, b"data")
+        store = server.runtime.store
+        put_together = store.complete_multipart
+
+        def lose_the_answer(*upload: Any) -> None:
+            put_together(*upload)
+            fail()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "complete_multipart", lose_the_answer)
+            expect_failure(tenant.post(f"{url}/complete"), "object store")
+        assert expect(tenant.get(url), 200)["status"] == "open"
+        for _ in range(2):
+            assert expect(tenant.post(f"{url}/complete"), 200)["status"] == "completed"
+
+    def test_says_that_the_database_failed_and_can_be_tried_again(
+        self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = sent(tenant, b"data")
+
+        def lose_the_connection(*_: object) -> None:
+            raise InternalError("INSERT", {}, Exception("terminating connection"), connection_invalidated=True)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(completion, "record_audit", lose_the_connection)
+            expect_failure(tenant.post(f"{url}/complete"), "database")
+        expect(tenant.post(f"{url}/complete"), 200)
+
+    def test_is_taken_up_by_another_where_it_could_not_even_say_that_it_failed(
+        self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = sent(tenant, b"data")
+
+        def lose_the_connection(*_: object) -> None:
+            raise OperationalError("UPDATE", {}, Exception("the database is shutting down"))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(completion, "LEASE", timedelta(seconds=1))
+            patched.setattr(server.runtime.store, "list_parts", fail)
+            patched.setattr(repository, "lease_completion", lose_the_connection)
+            expect_failure(tenant.post(f"{url}/complete"), "object store")
+        expect(tenant.post(f"{url}/complete"), 200)
+
+    def test_is_done_though_the_store_will_not_delete_what_is_there_twice(
+        self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = (sent(tenant, b"twice") for _ in range(2))
+        expect(tenant.post(f"{first}/complete"), 200)
+        with monkeypatch.context() as patched:
+            patched.setattr(server.runtime.store, "delete", fail)
+            expect(tenant.post(f"{second}/complete"), 200)
+        assert len(tenant.stored()) == 2
+        sweep(server.runtime.write, server.runtime.store)
+        assert len(tenant.stored()) == 1
+
+    def test_that_wakes_up_late_leaves_what_a_model_has_taken_meanwhile(self, server: Server, tenant: Tenant) -> None:
+        """Its process was frozen for longer than its word counts, another completed the upload, and it was used and deleted."""
+        url = sent(tenant, b"data")
+        with server.runtime.read() as session:
+            upload = repository.find_upload(session, url.rpartition("/")[2])
+        assert upload is not None
+        expect(tenant.post(f"{url}/complete"), 200)
+        tenant.register("models", upload.id)
+        assert tenant.delete(url).status_code == 204
+        late = completion._Completion(server.runtime, Caller(tenant.tenant_id, "key_1", frozenset()), upload)
+        late.start()
+        late.join()
+        assert late.error is None
+        assert tenant.stored() == {upload.key}
+
+    def test_of_wrong_bytes_opens_the_upload_again_once_the_store_is_back(
+        self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = sent(tenant, b"wrong", sha256=hashlib.sha256(b"right").hexdigest())
+        for name in ("start_multipart", "delete"):
+            with monkeypatch.context() as patched:
+                patched.setattr(server.runtime.store, name, fail)
+                expect_failure(tenant.post(f"{url}/complete"), "object store")
+        expect_problem(tenant.post(f"{url}/complete"), 422, "/sha256")
+        tenant.send_parts(expect(tenant.get(url), 200), b"right")
+        expect(tenant.post(f"{url}/complete"), 200)
+
+
+def fail(*_: object, **__: object) -> NoReturn:
+    raise OSError("connection refused")
+
+
+def expect_failure(answer: httpx.Response, what: str) -> None:
+    """A 503 that names `what` and says when to come again."""
+    assert what in expect_problem(answer, 503)["detail"]
+    assert int(answer.headers["retry-after"]) > 0

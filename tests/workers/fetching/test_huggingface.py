@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from huggingface_hub import get_session
+from huggingface_hub.errors import OfflineModeIsEnabled
 from sqlalchemy import select
 
 from app.datasets.tables import DatasetRow
@@ -112,6 +114,16 @@ class TestReady:
         assert codes(fetch(hub_context, world, "lab/set", "dataset")) == ["no_such_repo"]
         set_credential("huggingface", {"token": "hf_lab"}, scope="lab")
         assert fetch(hub_context, world, "lab/set", "dataset").status == "ready"
+
+
+class TestAfterwards:
+    def test_nothing_else_in_the_process_gets_past_the_offline_switch(
+        self, hub_context: Context, world: World, hub: Hub, model_files: dict[str, bytes]
+    ) -> None:
+        hub.repositories["models/lab/suspect"] = Repository(model_files)
+        assert fetch(hub_context, world, "lab/suspect").status == "ready"
+        with pytest.raises(OfflineModeIsEnabled):
+            get_session().get(f"{hub.endpoint}/api/models/lab/suspect")
 
 
 class TestStopping:
