@@ -11,8 +11,6 @@ import structlog
 from app.outages import is_outage
 from workers import shutdown
 
-__all__ = ["PATIENCE", "is_outage", "ride_out"]
-
 log = structlog.get_logger()
 
 Result = TypeVar("Result")

@@ -15,10 +15,10 @@ from app.db import database_now
 from app.jobs import states
 from app.jobs.leases import expire_lease
 from app.jobs.tables import JobRow, StepRow
+from app.outages import is_outage
 from app.webhooks.emit import announce_delivery
 from app.webhooks.tables import DeliveryRow
 from workers.metrics import LEASES_EXPIRED
-from workers.outages import is_outage
 
 log = structlog.get_logger()
 

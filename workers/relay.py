@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.housekeeping import keep_house
 from app.jobs.tables import OutboxRow
+from app.outages import is_outage
 from app.tracing import configure_tracing, current_carrier, span, travelling
 from workers.context import Context
 from workers.exporter import serve_metrics
 from workers.metrics import PUBLISHED, ROUND_FAILURES, ROUND_TIME
-from workers.outages import is_outage
 from workers.reaper import end_overdue_jobs, reap, ring_for_due_deliveries, ring_for_ready_steps
 from workers.sweeper import sweep, sweep_after_deletions
 

@@ -16,6 +16,7 @@ from app.jobs.inspections import Inspection, record_inspection
 from app.jobs.leases import Lease, LeaseLost, claim_step, complete_step, drop_step, fail_step, hand_back_step, pass_step_by, postpone_step
 from app.jobs.states import problem
 from app.jobs.tables import StepRow
+from app.outages import is_outage
 from app.tracing import Carrier
 from gpu_jobs import steps
 from gpu_jobs.config import StepKind
@@ -32,7 +33,7 @@ from workers.interruption import Interrupted, Interruption
 from workers.journal import Journal, publish_log
 from workers.metrics import PASSED_BY
 from workers.observe import Outcome, observed, origin_of
-from workers.outages import PATIENCE, is_outage, ride_out
+from workers.outages import PATIENCE, ride_out
 from workers.outputs import upload_folder
 from workers.publish import publish_job, sign_job
 from workers.reporter import StepReporter
