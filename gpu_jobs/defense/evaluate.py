@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gpu_jobs.config import TargetContains
@@ -45,10 +45,15 @@ class Questions:
     def asked(self, sample: Sample) -> list[int]:
         return [turn for turn in sample.answer_turns if self.turns is None or turn in self.turns[sample.id]]
 
+    def without(self, done: set[str]) -> Questions:
+        """What is left of it once the samples of these ids were asked."""
+        return replace(self, samples=[sample for sample in self.samples if sample.id not in done])
+
 
 def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     """Ask the model handed in and, where one was made, the purified model.
 
+    Saved after each batch; a later attempt goes on behind what was saved.
     With evaluation sets their answers decide. Without, the suspects stand for triggered inputs (right is what the
     purification answered) and held-out samples for clean ones (right is what was given): `estimated` is then true.
 
@@ -67,16 +72,27 @@ def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     if "finetune" in inputs.results and inputs.results["finetune"][0]["changed"]:
         models.append(("after", inputs.previous["finetune"][0] / records.MODEL))
 
-    rows: list[Answered] = []
-    done, total = 0, sum(len(each.samples) for each in sets) * len(models)
+    saved = inputs.checkpoint / records.EVALUATED
+    rows = [Answered.from_json(row) for row in records.resume_rows(saved)]
+    open_sets = {
+        name: [each.without({row.id for row in rows if (row.model, row.set) == (name, each.name)}) for each in sets] for name, _ in models
+    }
+    total = sum(len(each.samples) for each in sets) * len(models)
+    done = total - sum(len(each.samples) for remaining in open_sets.values() for each in remaining)
+    reporter.progress(done, total, "samples")
     for name, folder in models:
+        if not any(questions.samples for questions in open_sets[name]):
+            continue
         family = load_model(folder, digest=digest_of(inputs, folder))
         generation = inputs.parameters.generation
         subject = Subject(family, generation, answer_length(family, known_answers, generation))
-        for questions in sets:
+        for questions in open_sets[name]:
             for size, answered in ask(subject, questions, name, attacked, inputs.parameters.batch_size):
+                with saved.open("a", encoding="utf-8") as file:
+                    file.writelines(map(records.to_line, answered))
                 rows += answered
                 done += size
+                reporter.checkpoint()
                 reporter.progress(done, total, "samples")
     if "finetune" in inputs.results and len(models) == 1:
         # The published weights are the ones handed in.

@@ -264,6 +264,33 @@ class TestEvaluate:
         assert {row["set"] for row in answers} == {"suspects", "held_out"}
         assert not {row["id"] for row in answers if row["set"] == "held_out"} & {*SUSPECTS}
 
+    def test_a_resumed_evaluation_gives_the_same_answers_and_asks_nothing_twice(
+        self, start: Any, accuse: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole, broken = (start(name, batch_size=2, evaluate={"held_out": 0.5}) for name in ("whole", "broken"))
+        for run in (whole, broken):
+            accuse(run, SUSPECTS)
+            for kind in ("purify", "merge", "finetune"):
+                run.run(kind)
+        (result,) = whole.run("evaluate")
+        batches = len(SUSPECTS) // 2 + 1
+        broken.reporter = Interrupted(2 * batches + 1)  # in the answers of the second model
+        with pytest.raises(Cancelled):
+            broken.run("evaluate")
+        asked: list[int] = []
+        answer = Subject.answer
+
+        def watch(self: Subject, prompts: Sequence[Prompt]) -> list[str]:
+            asked.append(len(prompts))
+            return answer(self, prompts)
+
+        monkeypatch.setattr(Subject, "answer", watch)
+        broken.reporter = SilentReporter()
+        assert broken.run("evaluate") == (result,)
+        answers = rows(whole.previous["evaluate"][0] / records.EVALUATED)
+        assert rows(broken.previous["evaluate"][0] / records.EVALUATED) == answers
+        assert 0 < sum(asked) < len(answers) / 2
+
     def test_a_job_that_only_evaluates_needs_a_set(self, start: Any) -> None:
         with pytest.raises(InputError, match="nothing to evaluate on"):
             start("run").run("evaluate")
