@@ -47,11 +47,12 @@ def count_unfinished(session: Session, tenant_id: str) -> int:
     return count_owned(session, JobRow, tenant_id, JobRow.status.in_(UNFINISHED))
 
 
-def unfinished_jobs_reading(session: Session, input_id: str) -> Sequence[str]:
-    """Ids of the jobs that still need this model or data set."""
+def unfinished_jobs_reading(session: Session, tenant_id: str, input_id: str) -> Sequence[str]:
+    """Ids of the tenant's jobs that still need this model or data set."""
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
-    return session.scalars(select(JobRow.id).where(JobRow.status.in_(UNFINISHED), reads | evaluates).order_by(JobRow.id)).all()
+    needing = (JobRow.tenant_id == tenant_id, JobRow.status.in_(UNFINISHED), reads | evaluates)
+    return session.scalars(select(JobRow.id).where(*needing).order_by(JobRow.id)).all()
 
 
 def list_events(session: Session, job_id: str, *, after: int | None, oldest_first: bool, limit: int) -> Sequence[EventRow]:

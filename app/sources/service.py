@@ -99,7 +99,7 @@ def remove(runtime: Runtime, caller: Caller, table: type[Subject], subject_id: s
     """
     with runtime.write.begin() as session:
         subject = get_owned(session, table, caller.tenant_id, subject_id, lock=True)
-        jobs = unfinished_jobs_reading(session, subject_id)
+        jobs = unfinished_jobs_reading(session, caller.tenant_id, subject_id)
         if jobs:
             raise Conflict(f"{len(jobs)} unfinished jobs use {subject_id}: {', '.join(jobs[:5])}. Wait for them, or cancel them first.")
         repository.delete_inspections(session, subject_id)

@@ -80,7 +80,7 @@ HOT: Mapping[str, Callable[[Sessions], object]] = {
     "list a tenant's failed jobs": _in_session(lambda session: _list(session, status="failed")),
     "list a tenant's jobs on a model": _in_session(lambda session: _list(session, model_id=MODEL)),
     "count a tenant's unfinished jobs": _in_session(lambda session: repository.count_unfinished(session, TENANT)),
-    "jobs that read a model": _in_session(lambda session: repository.unfinished_jobs_reading(session, MODEL)),
+    "jobs that read a model": _in_session(lambda session: repository.unfinished_jobs_reading(session, TENANT, MODEL)),
     "jobs that wait for an inspection": _in_session(lambda session: states.waiting_jobs(session, TENANT, MODEL)),
     "events after one seen": _in_session(lambda session: repository.list_events(session, JOB, after=1, oldest_first=True, limit=200)),
     "newest events": _in_session(lambda session: repository.list_events(session, JOB, after=None, oldest_first=False, limit=51)),
