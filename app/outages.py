@@ -12,6 +12,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _AWAY = _FULL | {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 # SQLSTATE: a standby, or a server that is one since a failover.
 _READ_ONLY = "25006"
+_REFUSED = frozenset(range(400, 500)) - {408, 429}
 # Clients of stores and hubs. Named, not imported: boto3 takes a third of a second, and most processes never need all of them.
 _CLIENTS = frozenset({"boto3", "botocore", "s3transfer", "httpx", "httpx2", "huggingface_hub"})
 
@@ -24,6 +25,8 @@ def is_outage(error: BaseException) -> bool:
         return known or getattr(error.orig, "sqlstate", None) == _READ_ONLY
     if isinstance(error, OSError) and (isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)) or error.errno in _AWAY):
         return True
+    if getattr(getattr(error, "response", None), "status_code", 500) in _REFUSED:
+        return False  # a hub that answers is there
     # Asked of every OSError too: botocore's ReadTimeoutError is one, of no number.
     return isinstance(error, PoolTimeout) or any(kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__)
 

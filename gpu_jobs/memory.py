@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from gpu_jobs.config import JobParameters, StepKind
 
 HALF, SINGLE = 2, 4
@@ -10,7 +13,17 @@ LEARNING = 3 * SINGLE
 ASKED: frozenset[StepKind] = frozenset({"scan", "verdict", "purify", "evaluate"})
 
 
-def least_memory(kind: StepKind, parameters: JobParameters, weights: int, *, accelerator: bool) -> int:
+Results = Mapping[StepKind, Sequence[Mapping[str, Any]]]
+"""What the steps before returned, shard by shard, as `gpu_jobs.steps.StepInputs` has it."""
+
+
+def nothing_to_train(results: Results) -> bool:
+    """Whether the steps before found nothing to change. A job that only fine-tunes has no such steps."""
+    merged = results.get("merge")
+    return merged is not None and merged[0]["reanswered"] == 0 and results["verdict"][0]["verdict"] != "backdoored"
+
+
+def least_memory(kind: StepKind, parameters: JobParameters, weights: int, results: Results, *, accelerator: bool) -> int:
     """Bytes, of the accelerator if there is one: those of a model of so many `weights`, and of what training keeps beside them.
 
     With less the step cannot run. What goes through the model comes on top and is not counted: batches are halved until they fit.
@@ -18,7 +31,7 @@ def least_memory(kind: StepKind, parameters: JobParameters, weights: int, *, acc
     """
     if kind in ASKED:
         return weights * (HALF if accelerator else SINGLE)
-    if kind != "finetune":
+    if kind != "finetune" or nothing_to_train(results):
         return 0
     parts = parameters.finetune.trainable
     # The other parts are small beside the language model, and so is an adapter.

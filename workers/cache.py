@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -89,11 +90,12 @@ class ContentCache:
         return sum(file["bytes"] for file in files if not self._path(file["sha256"]).exists())
 
     def room(self) -> int:
-        """Bytes that could be fetched at the most: what the disk has free, and what would be forgotten for them, within the limit."""
+        """Bytes that could be fetched at the most: what the disk has free, and what would be forgotten for them."""
         free = shutil.disk_usage(self._files).free
-        if free < self._limit:
-            free += sum(_size(path) for path in (*self._files.glob("*/*"), *self._unpacked.iterdir()))
-        return min(free, self._limit)
+        for path in (*self._files.glob("*/*"), *self._unpacked.iterdir()):
+            with suppress(FileNotFoundError):  # another process made room just now
+                free += _size(path)
+        return free
 
     def keep(self, path: Path, sha256: str) -> None:
         """Remember a file made here, for the steps that come next. Nobody may write to it any more."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import secrets
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +29,7 @@ from workers.cache import ManifestFile
 log = structlog.get_logger()
 
 LINES_AT_MOST = 50_000
+STORE_SECONDS = 3.0
 MEDIA_TYPE = "application/jsonl"
 
 
@@ -42,14 +46,24 @@ class Journal:
     def store(self, store: ObjectStore, lease: Lease, end: str, **values: Any) -> ManifestFile | None:
         """Put away what was written, `end` as its last line; None where the store would not have it: no step fails for its log."""
         content = "".join((*self._lines, _line(end, values))).encode()
-        name = f"attempt-{lease.attempt}.jsonl"
-        key = f"jobs/{lease.job_id}/steps/{lease.step_id}/logs/{name}"
-        try:
-            store.put_bytes(key, content)
-        except Exception as error:  # noqa: BLE001  (whatever the store raises)
-            log.warning("log.not_stored", error=f"{type(error).__name__}: {error}")
+        # Never a key twice: what looked like a commit that failed may have named the first one.
+        key = f"jobs/{lease.job_id}/steps/{lease.step_id}/logs/{lease.attempt}-{secrets.token_hex(4)}"
+        stored = threading.Event()
+
+        def put() -> None:
+            try:
+                store.put_bytes(key, content)
+            except Exception as error:  # noqa: BLE001  (whatever the store raises)
+                log.warning("log.not_stored", error=f"{type(error).__name__}: {error}")
+            else:
+                stored.set()
+
+        putting = threading.Thread(target=put, name="journal", daemon=True)
+        putting.start()
+        putting.join(STORE_SECONDS)  # a cancellation waits for this; what arrives later is swept
+        if not stored.is_set():
             return None
-        return ManifestFile(path=name, key=key, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        return ManifestFile(path=f"attempt-{lease.attempt}.jsonl", key=key, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
 def publish_log(session: Session, lease: Lease, file: ManifestFile) -> None:
@@ -76,4 +90,6 @@ def publish_log(session: Session, lease: Lease, file: ManifestFile) -> None:
 
 
 def _line(event: str, values: dict[str, Any]) -> str:
+    """NaN and infinity, which JSON does not know, become null."""
+    values = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
     return json.dumps({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values}, ensure_ascii=False) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -75,7 +76,8 @@ class StepReporter:
         if now < self._metrics_due:
             return
         self._metrics_due = now + METRICS_EVERY
-        plain = {name: float(value) for name, value in values.items()}
+        # JSON knows no NaN, which a training that diverges has to tell.
+        plain = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
         self._journal.write("metrics", **plain)
         self._write(lambda session: save_metrics(session, self._lease, self._stage, self._shard, plain))
 

@@ -57,13 +57,15 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None, *, mess
         False when the step had to be interrupted: then this process is not fit to run another.
     """
     settings = context.settings
+    shortage = find_shortage(context, step_id)
+    if shortage is not None:
+        with context.sessions.begin() as session:
+            passed = pass_step_by(session, step_id, shortage.problem())
+        if passed:
+            log.warning("step.passed_by", step_id=step_id, of=shortage.of, needed=shortage.needed, free=shortage.free)
+            PASSED_BY.labels(shortage.step, shortage.of).inc()
+        return True
     with context.sessions.begin() as session:
-        shortage = find_shortage(context, session, step_id)
-        if shortage is not None:
-            if pass_step_by(session, step_id, shortage.problem()):
-                log.warning("step.passed_by", step_id=step_id, of=shortage.of, needed=shortage.needed, free=shortage.free)
-                PASSED_BY.labels(shortage.step, shortage.of).inc()
-            return True
         lease = claim_step(session, step_id, worker=context.worker, lease_seconds=settings.lease_seconds)
         if lease is None:
             return True
@@ -140,7 +142,8 @@ def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, journal: Jo
     """Write down why the attempt came to nothing. If even that fails, the lease runs out and the reaper does it."""
     ending = _choose_ending(lease, heartbeat.stop, error)
     logged = None
-    if lease.job_id is not None and ending.outcome != "postponed":  # where something is away, nobody waits for the store
+    # Where something is away nobody waits for the store, and of a step that another worker has nobody takes a log.
+    if lease.job_id is not None and ending.outcome != "postponed" and heartbeat.stop is not Stop.LEASE_LOST:
         logged = journal.store(context.store, lease, ending.outcome.replace("_", " "), **ending.told)
 
     def end(session: Session) -> None:

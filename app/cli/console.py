@@ -115,6 +115,8 @@ class _Lines:
                 self._say(event, f"{data['stage']}: {data['done']} of {data['total']} {data['unit']}")
         elif event["type"] == "job.stage":
             self._say(event, data["stage"])
+        elif event["type"] in ("job.waiting", "job.retrying"):
+            self._say(event, f"{event['type'].removeprefix('job.')}: {data['detail']}")
         elif event["type"] != "job.metrics":
             self._say(event, event["type"].removeprefix("job."))
 

@@ -30,8 +30,8 @@ OUTAGE_OVER = timedelta(minutes=10)
 OUTAGES_AT_MOST = 200
 
 
-# What no worker had room for is looked at again after this, then ever less often.
-PASSED_BY_PAUSE = timedelta(seconds=5)
+# What a worker had no room for is shown to the next one after this.
+PASSED_BY_PAUSE = timedelta(seconds=10)
 
 
 class LeaseLost(Exception):
@@ -114,6 +114,8 @@ def claim_step(session: Session, step_id: str, *, worker: str, lease_seconds: fl
     if claimed.rowcount != 1:  # type: ignore[attr-defined]
         return None
     session.refresh(step)
+    if step.passed_by:
+        step.error = _Spared.of(step).attach({})
     attempts.begin_attempt(session, step, now=now)
     if job is not None:
         states.start_job(session, job, step.kind, now=now)
@@ -132,9 +134,9 @@ def pass_step_by(session: Session, step_id: str, why: dict[str, Any]) -> bool:
     if step.status != "ready":
         return False
     now = database_now(session)
-    told = step.waiting_for is not None
+    told = step.passed_by
     step.error = _Spared.of(step).attach(why)
-    step.ring_again_at = now + min(PASSED_BY_PAUSE * 2 ** max(step.rings - 1, 0), states.RING_AGAIN_AFTER)
+    step.ring_again_at = now + PASSED_BY_PAUSE
     if not told:
         events.record(session, job, "job.waiting", {"stage": step.kind, "shard": step.shard, "detail": why["detail"]}, now=now)
     return True
@@ -165,7 +167,7 @@ def save_progress(session: Session, lease: Lease, progress: dict[str, Any]) -> N
         events.record_progress(session, job, finished=finished, now=database_now(session))
 
 
-def save_metrics(session: Session, lease: Lease, stage: str, shard: int, values: dict[str, float]) -> None:
+def save_metrics(session: Session, lease: Lease, stage: str, shard: int, values: dict[str, float | None]) -> None:
     """Add measurements to the job's events.
 
     Raises:

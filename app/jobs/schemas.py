@@ -117,7 +117,7 @@ class StepAttempt(Resource):
     )
     error: JobError | None
     log_artifact_id: str | None = Field(
-        description="What it did and when, one JSON object a line. Null while it runs, and where its worker died."
+        description="What it did and when, one JSON object a line. Null while it runs, and where its worker could not leave one."
     )
 
 

@@ -108,10 +108,14 @@ class StepRow(Base):
     reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
     @property
+    def passed_by(self) -> bool:
+        """Whether the last worker that looked at the step had no room for it."""
+        return self.error is not None and self.error.get("type", "").endswith(f":{NO_ROOM}")
+
+    @property
     def waiting_for(self) -> str | None:
-        """Why the last worker that looked at the step passed it by; None where none did."""
-        passed_by = self.status == "ready" and self.error is not None and self.error["type"].endswith(f":{NO_ROOM}")
-        return self.error["detail"] if passed_by and self.error is not None else None
+        """What that worker was short of."""
+        return self.error["detail"] if self.error is not None and self.passed_by and self.status == "ready" else None
 
     __table_args__ = (
         CheckConstraint("status IN ('blocked', 'ready', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
@@ -126,7 +130,7 @@ class StepRow(Base):
 class StepAttemptRow(Base):
     """One claim of a step. `outcome`: succeeded, failed, lost (its worker fell silent), handed_back, cancelled; null while it runs.
 
-    `log_artifact_id` is null where the attempt left no log: its worker died, or the store would not take it.
+    `log_artifact_id` is null where the attempt left no log: its worker died or had lost the step, or the store was away.
     """
 
     __tablename__ = "step_attempts"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from gpu_jobs.config import TargetContains
@@ -81,19 +82,14 @@ def evaluate(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     done = total - sum(len(each.samples) for remaining in open_sets.values() for each in remaining)
     reporter.progress(done, total, "samples")
     for name, folder in models:
-        if not any(questions.samples for questions in open_sets[name]):
-            continue
-        family = load_model(folder, digest=digest_of(inputs, folder))
-        generation = inputs.parameters.generation
-        subject = Subject(family, generation, answer_length(family, known_answers, generation))
-        for questions in open_sets[name]:
-            for size, answered in ask(subject, questions, name, attacked, inputs.parameters.batch_size):
-                with saved.open("a", encoding="utf-8") as file:
-                    file.writelines(map(records.to_line, answered))
-                rows += answered
-                done += size
-                reporter.checkpoint()
-                reporter.progress(done, total, "samples")
+        # In a function of its own, which lets go of one model before the next is loaded.
+        for size, answered in _ask_model(inputs, name, folder, open_sets[name], known_answers, attacked):
+            with saved.open("a", encoding="utf-8") as file:
+                file.writelines(map(records.to_line, answered))
+            rows += answered
+            done += size
+            reporter.checkpoint()
+            reporter.progress(done, total, "samples")
     if "finetune" in inputs.results and len(models) == 1:
         # The published weights are the ones handed in.
         rows += [Answered(**{**row.to_json(), "model": "after"}) for row in rows]
@@ -142,6 +138,22 @@ def target_test(inputs: StepInputs) -> Callable[[str], bool] | None:
         return lambda answer: is_attacked(answer, named)
     found = known_targets(inputs.results["verdict"][0]) if "verdict" in inputs.results else []
     return found[0].shown_in if found else None
+
+
+def _ask_model(
+    inputs: StepInputs,
+    name: str,
+    folder: Path,
+    sets: Sequence[Questions],
+    known_answers: Sequence[str],
+    attacked: Callable[[str], bool] | None,
+) -> Iterator[tuple[int, list[Answered]]]:
+    if not any(questions.samples for questions in sets):
+        return
+    family, generation = load_model(folder, digest=digest_of(inputs, folder)), inputs.parameters.generation
+    subject = Subject(family, generation, answer_length(family, known_answers, generation))
+    for questions in sets:
+        yield from ask(subject, questions, name, attacked, inputs.parameters.batch_size)
 
 
 def ask(

@@ -30,6 +30,7 @@ from gpu_jobs.defense.training import Trainer, generator, load_weights
 from gpu_jobs.defense.vaccine import count_right, divide, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Family, SeenImage, TrainingRow
+from gpu_jobs.memory import nothing_to_train
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
 
@@ -59,7 +60,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     """
     if inputs.model is None:
         raise InputError("this step needs a model")
-    if _nothing_changed(inputs):
+    if nothing_to_train(inputs.results):
         shutil.copytree(inputs.model, inputs.outputs / records.MODEL)
         (inputs.outputs / records.TRAINING_LOG).touch()
         return {
@@ -138,12 +139,6 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         "rounds": rounds,
         "loss": sum(last) / len(last),
     }
-
-
-def _nothing_changed(inputs: StepInputs) -> bool:
-    """Whether the steps before found nothing to change. A job that only fine-tunes has no such steps."""
-    merged = inputs.results.get("merge")
-    return merged is not None and merged[0]["reanswered"] == 0 and inputs.results["verdict"][0]["verdict"] != "backdoored"
 
 
 def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:

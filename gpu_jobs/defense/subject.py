@@ -115,6 +115,13 @@ def load_model(folder: Path, *, precise: bool = False, digest: str | None = None
     return family
 
 
+def release_warm_model() -> None:
+    """Give its memory back."""
+    _warm.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def digest_of(inputs: StepInputs, folder: Path) -> str | None:
     """What names the content of a folder that was staged, or of one inside of a folder that was."""
     for parent in (folder, *folder.parents):

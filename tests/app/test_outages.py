@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import httpx2
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
+from huggingface_hub.errors import HfHubHTTPError
 from psycopg.errors import ReadOnlySqlTransaction
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError
@@ -33,8 +35,15 @@ STORE_FAULTS = [
     ClientError({"Error": {"Code": "InternalError"}}, "ListParts"),
     ClientError({"Error": {"Code": "SlowDown"}}, "ListParts"),
 ]
+
+
+def from_hub(status: int) -> HfHubHTTPError:
+    return HfHubHTTPError("no", response=httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co/api")))
+
+
 OUTAGES = [
     *STORE_FAULTS,
+    *map(from_hub, (408, 429, 500, 503)),
     OperationalError("SELECT", {}, Exception("server closed the connection")),
     DBAPIError("SELECT", {}, Exception("terminating connection"), connection_invalidated=True),
     InternalError("INSERT", {}, ReadOnlySqlTransaction("cannot execute INSERT in a read-only transaction")),
@@ -45,6 +54,7 @@ OUTAGES = [
     OSError(errno.ENOSPC, "No space left on device"),
 ]
 FAULTS = [
+    *map(from_hub, (400, 404, 416)),
     RuntimeError("bug"),
     ValueError(),
     OSError("no number"),

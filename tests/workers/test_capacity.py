@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gpu_jobs.config import JobParameters
+from gpu_jobs.defense import subject
 from gpu_jobs.memory import least_memory
+from gpu_jobs.reporting import Cancelled
 from tests.workers.conftest import Stored
 from tests.workers.running import run_to_end
 from tests.worlds.jobs import World
 from workers import capacity
+from workers.cache import ManifestFile
 from workers.capacity import free_memory
 from workers.context import Context
 from workers.reaper import ring_for_ready_steps
@@ -56,16 +59,61 @@ class TestPassingBy:
         assert world.get(job_id).status == "succeeded"
         assert world.steps(job_id, "scan")[0].waiting_for is None
 
-    def test_rings_for_the_others_soon_and_then_ever_more_seldom(self, context: Context, world: World, machine: Any) -> None:
+    def test_rings_for_the_others_soon_however_often(self, context: Context, world: World, machine: Any) -> None:
         machine(0)
         [step] = world.steps(a_job(world), "scan")
         run(context, step.id)
-        for pause in (5, 10, 20, 40, 60, 60):
-            world.pass_time(ring_again_at=timedelta(seconds=pause - 2))
+        for _ in range(12):
+            world.pass_time(ring_again_at=timedelta(seconds=8))
             assert ring_for_ready_steps(world.sessions) == 0
             world.pass_time(ring_again_at=timedelta(seconds=2))
             assert ring_for_ready_steps(world.sessions) == 1
             run(context, step.id)
+
+    def test_is_over_once_a_worker_took_the_step(self, context: Context, world: World, machine: Any) -> None:
+        machine(0)
+        job_id = a_job(world)
+        [step] = world.steps(job_id, "scan")
+        run(context, step.id)
+        machine(64 * GIB)
+
+        def leave(*_: Any) -> dict[str, Any]:
+            raise Cancelled("the worker is shutting down")
+
+        run(context, step.id, leave)
+        assert (world.step(step.id).status, world.step(step.id).waiting_for) == ("ready", None)
+        machine(0)
+        run(context, step.id)
+        assert world.event_types(job_id).count("job.waiting") == 2
+
+    def test_gives_back_what_this_process_kept_of_the_step_before(
+        self, context: Context, world: World, machine: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(subject, "_warm", {"model": "eight billion weights"})
+        machine(0)
+        [step] = world.steps(a_job(world), "scan")
+        run(context, step.id)
+        assert subject._warm == {}
+
+    def test_is_no_matter_where_nothing_is_known(self, context: Context, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken() -> int:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+        monkeypatch.setattr(capacity, "free_memory", broken)
+        [step] = world.steps(a_job(world), "scan")
+        run(context, step.id, lambda *_: {})
+        assert world.step(step.id).status == "succeeded"
+
+    @pytest.mark.parametrize(("reanswered", "verdict", "attempt"), [(0, "clean", 1), (0, "backdoored", 0), (3, "clean", 0)])
+    def test_is_no_matter_of_a_fine_tune_that_has_nothing_to_train(
+        self, context: Context, world: World, machine: Any, reanswered: int, verdict: str, attempt: int
+    ) -> None:
+        job_id = world.job("defend", model_id=world.model(weights=8_000_000_000), shards=1)
+        while (step := world.steps(job_id, "finetune")[0]).status != "ready":
+            world.complete(world.claim_next(job_id), result={"reanswered": reanswered, "verdict": verdict})
+        machine(64 * GIB)
+        run(context, step.id, lambda *_: {})
+        assert world.step(step.id).attempt == attempt
 
     def test_keeps_what_was_spared_before(self, context: Context, world: World, machine: Any) -> None:
         job_id = a_job(world, max_attempts=2)
@@ -89,13 +137,17 @@ class TestPassingBy:
         run(context, publish.id, lambda *_: {"result": {}, "artifacts": []})
         assert world.step(publish.id).attempt == 1
 
-    def test_of_a_model_larger_than_the_cache_says_so(self, context: Context, world: World, stored: Stored, machine: Any) -> None:
+    def test_of_a_model_that_is_not_here_and_larger_than_the_disk_says_so(
+        self, context: Context, world: World, stored: Stored, machine: Any
+    ) -> None:
         machine(64 * GIB)
         file = stored("model.safetensors", b"weights")
-        job_id = a_job(world, files=[{**file, "bytes": context.settings.cache_bytes + 1}])
-        [step] = world.steps(job_id, "scan")
+        [step] = world.steps(a_job(world, files=[{**file, "bytes": context.cache.room() + GIB}]), "scan")
         run(context, step.id)
         assert "of disk at the least" in (world.step(step.id).waiting_for or "")
+        context.cache.place(context.store, cast(ManifestFile, file), context.work / "placed")
+        run(context, step.id, lambda *_: {})
+        assert world.step(step.id).attempt == 1
 
     def test_of_a_cancelled_job_changes_nothing(self, context: Context, world: World, machine: Any) -> None:
         machine(0)
@@ -109,8 +161,9 @@ class TestPassingBy:
 class TestFreeMemory:
     def test_is_what_the_container_leaves(self, tmp_path: Path) -> None:
         own = free_memory(tmp_path)
-        for name, content in (("memory.max", "3000000"), ("memory.current", "2500000"), ("memory.stat", "anon 1\ninactive_file 500000\n")):
-            (tmp_path / name).write_text(content)
+        (tmp_path / "memory.max").write_text("3000000")
+        (tmp_path / "memory.current").write_text("2500000")
+        (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 300000\nactive_file 200000\n")
         ours = free_memory(tmp_path)
         assert ours < own
         (tmp_path / "memory.current").write_text("1500000")
@@ -137,5 +190,5 @@ class TestLeastMemory:
         ],
     )
     def test_of_eight_billion_weights(self, kind: Any, accelerator: bool, parameters: dict[str, Any], expected: int) -> None:
-        found = least_memory(kind, JobParameters.model_validate(parameters), 8_000_000_000, accelerator=accelerator)
+        found = least_memory(kind, JobParameters.model_validate(parameters), 8_000_000_000, {}, accelerator=accelerator)
         assert found == expected * 1_000_000_000

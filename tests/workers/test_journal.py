@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -103,6 +105,28 @@ class TestLogs:
         run_to_end(context, world, job_id)
         assert world.get(job_id).status == "succeeded"
         assert logs(context, world, job_id) == {}
+
+    def test_keep_nobody_waiting_for_a_store_that_hangs(self, context: Context, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        hanging = threading.Event()
+        monkeypatch.setattr(type(context.store), "put_bytes", lambda *_: hanging.wait(30))
+        monkeypatch.setattr(journal, "STORE_SECONDS", 0.1)
+        job_id = world.job(shards=1)
+        begun = time.monotonic()
+        run_to_end(context, world, job_id)
+        hanging.set()
+        assert time.monotonic() - begun < 10
+        assert (world.get(job_id).status, logs(context, world, job_id)) == ("succeeded", {})
+
+    def test_are_json_where_a_training_diverges(self, context: Context, world: World) -> None:
+        def diverge(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            reporter.metrics(loss=float("nan"))
+            return {}
+
+        job_id = world.job(shards=1)
+        run(context, world.steps(job_id, "scan")[0].id, diverge)
+        [lines] = logs(context, world, job_id).values()
+        assert next(line for line in lines if line["event"] == "metrics")["loss"] is None
+        assert [event.data["values"] for event in world.events(job_id) if event.type == "job.metrics"] == [{"loss": None}]
 
     def test_end_somewhere(self, context: Context, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(journal, "LINES_AT_MOST", 3)
