@@ -140,7 +140,7 @@ class TestSettings:
             ({"allow_loopback_webhooks": True, "public_url": "https://lustral.example.org"}, "LUSTRAL_ALLOW_LOOPBACK_WEBHOOKS"),
             ({"allow_loopback_sources": True, "public_url": "https://lustral.example.org"}, "LUSTRAL_ALLOW_LOOPBACK_SOURCES"),
             ({"s3_public_endpoint": "http://localhost:8333", "public_url": "https://lustral.example.org"}, "LUSTRAL_S3_PUBLIC_ENDPOINT"),
-            ({"lease_seconds": 8.0}, "LUSTRAL_LEASE_SECONDS"),
+            ({"lease_seconds": 5.0}, "LUSTRAL_LEASE_SECONDS"),
         ],
     )
     def test_that_are_dangerous_fail(self, fields: dict[str, Any], names: str) -> None:
