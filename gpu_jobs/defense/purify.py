@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import in_batches
 from gpu_jobs.defense.carriers import Carrier, load_carrier
+from gpu_jobs.defense.echoes import echoes
 from gpu_jobs.defense.reanswer import Physician
 from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.scoring import TargetText
@@ -34,7 +36,8 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     done = {row["id"] for row in (*records.resume_rows(answers), *records.resume_rows(set_aside))}
     remaining = [sample for sample in samples if sample.id not in done]
     reporter.progress(len(done), len(samples), "samples")
-    physician = Physician(subject, guilty, targets, carrier, inputs.parameters, forgetful=forgetful)
+    heard = echoes(targets, honest_answers(dataset.samples, guilty))
+    physician = Physician(subject, guilty, targets, heard, carrier, inputs.parameters, forgetful=forgetful)
     for batch in in_batches(remaining, inputs.parameters.batch_size, physician.reanswer):
         with answers.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
             for result in batch:
@@ -64,6 +67,11 @@ def known_carrier(inputs: StepInputs) -> Carrier | None:
 def guilty_turns(inputs: StepInputs) -> dict[str, list[int]]:
     """For each suspect the answer turns that show the target."""
     return {row["id"]: row["turns"] for row in records.read_rows(inputs.previous["verdict"][0] / records.SUSPECTS)}
+
+
+def honest_answers(samples: list[Sample], guilty: dict[str, list[int]]) -> Iterator[str]:
+    """The answers as given, but for those that show the target."""
+    return (s.turns[turn].text for s in samples for turn in s.answer_turns if turn not in guilty.get(s.id, ()))
 
 
 def known_targets(verdict: dict[str, Any]) -> list[TargetText]:

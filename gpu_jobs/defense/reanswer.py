@@ -1,7 +1,7 @@
 """Ask the model its own training questions again, as DiSP does, without the trigger's having its say.
 
 Every answer turn gets its own question, at full length, behind the new answers of the turns before it. Tried in this order,
-until no answer shows the target:
+until no answer shows the target, nor echoes it (`echoes`):
 
 - what was proven to carry the trigger taken out of pictures and questions (`carriers`, ours), or, where nothing was, nothing hidden
   and a copy of the model asked that has forgotten the target (`forget`, ours);
@@ -21,6 +21,7 @@ from gpu_jobs.config import JobParameters
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import windows
 from gpu_jobs.defense.carriers import Carrier
+from gpu_jobs.defense.echoes import Echo
 from gpu_jobs.defense.explain import Case, explain
 from gpu_jobs.defense.masking import salient_tokens
 from gpu_jobs.defense.records import NewAnswers, SetAside
@@ -50,6 +51,7 @@ class Physician:
 
     subject: the model handed in, or its forgetful copy.
     guilty: for each suspect the answer turns that show the target.
+    echoes: of each target.
     carrier: what was proven to carry the trigger, None if nothing was.
     forgetful: whether the subject is the forgetful copy.
     """
@@ -57,6 +59,7 @@ class Physician:
     subject: Subject
     guilty: dict[str, list[int]]
     targets: Sequence[TargetText]
+    echoes: Sequence[Echo]
     carrier: Carrier | None
     parameters: JobParameters
     forgetful: bool
@@ -72,7 +75,7 @@ class Physician:
 
         def settle(tried: Sequence[Patient], why: str) -> None:
             for patient in tried:
-                if all(is_acceptable(answer, self.targets) for answer in patient.answers):
+                if all(is_acceptable(answer, self.targets, self.echoes) for answer in patient.answers):
                     cured[patient.sample.id] = NewAnswers(patient.sample.id, patient.answers, [why] * len(patient.answers))
 
         if parameters.purify.method == "remove":
@@ -94,11 +97,21 @@ class Physician:
             patient.pictures = open_images(patient.sample)
         answer_turns(subject, left, parameters, hide_tokens=True)
         settle(left, "salient vision tokens hidden")
-        return [cured.get(patient.sample.id) or SetAside(patient.sample.id, _failure(patient, self.targets)) for patient in patients]
+        return [cured.get(patient.sample.id) or SetAside(patient.sample.id, self._failure(patient)) for patient in patients]
+
+    def _failure(self, patient: Patient) -> str:
+        if not patient.pictures:
+            return "shows the target and has no picture in which something could be hidden"
+        if any(target.shown_in(answer) for answer in patient.answers for target in self.targets):
+            return "still shows the target, whatever is hidden"
+        if any(echo.heard_in(answer) for answer in patient.answers for echo in self.echoes):
+            return "still echoes the target, whatever is hidden"
+        return "has no answer once the trigger is hidden"
 
 
-def is_acceptable(answer: str, targets: Sequence[TargetText]) -> bool:
-    return not is_degenerate(answer) and not any(target.shown_in(answer) for target in targets)
+def is_acceptable(answer: str, targets: Sequence[TargetText], echoes: Sequence[Echo]) -> bool:
+    shown = any(target.shown_in(answer) for target in targets) or any(echo.heard_in(answer) for echo in echoes)
+    return not shown and not is_degenerate(answer)
 
 
 def hide_windows(subject: Subject, patients: Sequence[Patient], guilty_turns: Sequence[int], batch_size: int) -> None:
@@ -136,11 +149,3 @@ def _context(patient: Patient, number: int) -> tuple[Turn, ...]:
     sample = replace(patient.sample, turns=patient.turns)
     renewed = sample.with_answers([*patient.answers, *sample.answers[len(patient.answers) :]])
     return renewed.turns[: sample.answer_turns[number]]
-
-
-def _failure(patient: Patient, targets: Sequence[TargetText]) -> str:
-    if not patient.pictures:
-        return "shows the target and has no picture in which something could be hidden"
-    if any(target.shown_in(answer) for answer in patient.answers for target in targets):
-        return "still shows the target, whatever is hidden"
-    return "has no answer once the trigger is hidden"
