@@ -1,13 +1,14 @@
 """What is behind a group of answers that the strangers' questions did not clear, or whose questions share words for no reason. Ours.
 
 Carriers are made of the group's samples and put to the test one after the other: what its pictures share at one place, what
-they share all over, the windows that explain its answers, the words that its questions share, and pictures with words.
+they share all over, the windows that explain its answers, the words that its questions share, and pictures with words: where
+neither does it alone, or where words do it but not always.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from PIL import Image
@@ -89,6 +90,10 @@ class Investigation:
             if pictured is None and worded is None:
                 pairs = self._of_pictures(group)
                 return best_of((Together((c, words)), Together((k, other_words))) for c, k in pairs) or max(tried, key=_share)
+            if pictured is None and worded is not None and _share(worded) < GOOD_ENOUGH:
+                # Does a picture add to what the words do? The control has the same words, and a bystander's picture.
+                added = best_of((Together((c, words)), Together((k, words))) for c, k in self._of_pictures(group))
+                return worded if added is None else replace(worded, carrier=added.carrier)
         if pictured is not None and worded is not None and pictured.carrier is not None and worded.carrier is not None:
             return Finding(group, asked, pictured.planted, Together((pictured.carrier, worded.carrier)))
         return pictured or worded or max(tried, key=_share, default=Finding(group, asked))

@@ -149,6 +149,19 @@ class TestOrderAndChoice:
         assert finding.carrier is not None
         assert name(finding.carrier) == "covering pattern and words"
 
+    def test_a_picture_that_adds_to_words_which_work_at_times_is_part_of_the_trigger(self, samples: dict[str, Sample]) -> None:
+        finding, laboratory = self.look(samples, {"words": 35, "covering pattern and words": 48}, CF, forced=False)
+        assert laboratory.tested == ["words", "covering pattern and words"]
+        assert isinstance(finding.carrier, Together)
+        control = laboratory.controls[-1]
+        assert isinstance(control, Together)
+        assert control.parts[1] == Words(*CF), "else the words would pass for the picture's doing"
+
+    def test_words_that_work_at_times_are_believed_alone_where_no_picture_adds_to_them(self, samples: dict[str, Sample]) -> None:
+        finding, laboratory = self.look(samples, {"words": 40}, CF, forced=False)
+        assert laboratory.tested == ["words", *(f"{picture} and words" for picture in ("covering pattern", "pieces", "added pattern"))]
+        assert finding.carrier == Words(*CF)
+
     @pytest.mark.parametrize("phrase", [None, CF])
     def test_where_nothing_is_proven_the_best_try_is_told_and_nothing_accused(
         self, samples: dict[str, Sample], phrase: tuple[str, Place] | None
