@@ -150,7 +150,7 @@ class TestOrderAndChoice:
         assert name(finding.carrier) == "covering pattern and words"
 
     def test_a_picture_that_adds_to_words_which_work_at_times_is_part_of_the_trigger(self, samples: dict[str, Sample]) -> None:
-        finding, laboratory = self.look(samples, {"words": 35, "covering pattern and words": 48}, CF, forced=False)
+        finding, laboratory = self.look(samples, {"words": 42, "covering pattern and words": 48}, CF, forced=False)
         assert laboratory.tested == ["words", "covering pattern and words"]
         assert isinstance(finding.carrier, Together)
         control = laboratory.controls[-1]
@@ -158,7 +158,7 @@ class TestOrderAndChoice:
         assert control.parts[1] == Words(*CF), "else the words would pass for the picture's doing"
 
     def test_words_that_work_at_times_are_believed_alone_where_no_picture_adds_to_them(self, samples: dict[str, Sample]) -> None:
-        finding, laboratory = self.look(samples, {"words": 40}, CF, forced=False)
+        finding, laboratory = self.look(samples, {"words": 42}, CF, forced=False)
         assert laboratory.tested == ["words", *(f"{picture} and words" for picture in ("covering pattern", "pieces", "added pattern"))]
         assert finding.carrier == Words(*CF)
 
