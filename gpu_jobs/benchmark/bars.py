@@ -55,16 +55,16 @@ def together(row: Row) -> float | None:
     return (1 - row.asr_after + row.clean_after + row.recovered_after) / 3
 
 
-def best_rival(ours: Row, rows: Sequence[Row]) -> Row | None:
-    """The best on the same cell of those that do not read the truth, by `together`."""
+def rivals_of(ours: Row, rows: Sequence[Row]) -> list[Row]:
+    """The methods that do not read the truth, on the same cell; the best by `together` first."""
     rivals = [row for row in rows if row.cell == ours.cell and row.method != OURS and not row.oracle and together(row) is not None]
-    return max(rivals, key=lambda row: (together(row) or 0.0, row.method), default=None)
+    return sorted(rivals, key=lambda row: (together(row) or 0.0, row.method), reverse=True)
 
 
 def lead(ours: Row, rows: Sequence[Row]) -> float | None:
     """How far ours is ahead of the best rival, by `together`; None where no other method was run."""
-    rival, own = best_rival(ours, rows), together(ours)
-    best = together(rival) if rival is not None else None
+    rivals, own = rivals_of(ours, rows), together(ours)
+    best = together(rivals[0]) if rivals else None
     return None if own is None or best is None else own - best
 
 

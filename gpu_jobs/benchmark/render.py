@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from gpu_jobs.benchmark.bars import OURS, best_rival, clean_change, of_the_oracle, reached, together
+from gpu_jobs.benchmark.bars import OURS, clean_change, of_the_oracle, reached, rivals_of, together
 from gpu_jobs.benchmark.plots import plot_cells, plot_methods
 from gpu_jobs.benchmark.rows import Row, read_rows
 
@@ -51,7 +51,7 @@ In percent. A lead is known where rivals were run; where the oracle recovers not
 _CELLS_TEXT = """Of every attack that took. *Attack*: triggered answers that show the target. *Clean*: clean answers that are right.
 *Recovered*: triggered answers that are right. *Oracle*: recovered by the same fine-tune on the right answers, which no defence has.
 *Together*: the mean of attacks that fail, of clean and of recovered answers. *Best rival*: the best by that of the methods that do
-not read the truth, ours left out. All in percent."""
+not read the truth, ours left out, and of how many. All in percent."""
 _METHODS_TEXT = """Median over the attacks that took, and the worst of them in brackets. *Of the oracle*: recovered, divided by the
 oracle's. *Together*: as above. Methods marked *oracle* read the truth: they are yardsticks, no rivals."""
 _DETECTION_TEXT = """What Lustral found, with no labels and no clean data. *AUROC*: of the scan's scores. *Flagged*: of the poisoned
@@ -90,8 +90,8 @@ def _cells_table(rows: Sequence[Row]) -> list[list[str]]:
     figures = ["attack before", "attack after", "clean before", "clean after", "recovered", "oracle", "of it", "together"]
     table = [["cell", *figures, "best rival", "verdict"]]
     for ours in (row for row in rows if row.method == OURS):
-        best = best_rival(ours, rows)
-        rival = f"{best.method}: {_percent(together(best))}" if best else NO_NUMBER
+        rivals = rivals_of(ours, rows)
+        rival = f"{rivals[0].method}: {_percent(together(rivals[0]))} (of {len(rivals)})" if rivals else NO_NUMBER
         table.append(
             [
                 f"`{ours.cell}`",
