@@ -50,7 +50,7 @@ def scale(
     processes: Annotated[
         str, typer.Option(help="Numbers of worker processes to compare, separated by commas; each has one thread.")
     ] = "1,2",
-    samples: Annotated[int, typer.Option(min=8, help="Training samples of the bundled suspect that are scanned and purified.")] = 400,
+    samples: Annotated[int, typer.Option(min=8, help="Training samples of the bundled suspect that are scanned and purified.")] = 1000,
     shards: Annotated[int, typer.Option(min=1, help="Parts that the samples are cut into.")] = 8,
     out: Annotated[Path | None, typer.Option(help="JSONL file, one row for each number of processes.")] = None,
     costs: Annotated[

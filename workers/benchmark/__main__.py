@@ -20,7 +20,7 @@ def main() -> int:
 
     scale = commands.add_parser("scale", help="the same purification with one worker process, and with more")
     scale.add_argument("--processes", type=_numbers, default=(1, 2), help="separated by commas")
-    scale.add_argument("--samples", type=int, default=400)
+    scale.add_argument("--samples", type=int, default=1000)
     scale.add_argument("--shards", type=int, default=8)
     scale.set_defaults(run=_scale)
 
