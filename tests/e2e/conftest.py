@@ -82,7 +82,7 @@ def suspect(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """The model before the attack, with data nobody poisoned."""
-    return write_inputs(tmp_path_factory.mktemp("clean"), "--model", "base", "--training", "200", "--test", "100")
+    return write_inputs(tmp_path_factory.mktemp("clean"), "--model", "base", "--training", "120", "--test", "100")
 
 
 @pytest.fixture(scope="session")

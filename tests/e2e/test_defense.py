@@ -18,6 +18,9 @@ from app.provenance.folder import verify_folder
 from app.provenance.keys import PublicKey
 from tests.e2e.conftest import Service
 
+# For tests that a verdict only keeps waiting.
+BRIEFLY = {"groups": 1, "words": 1, "pictures": 1}
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -69,7 +72,7 @@ def test_a_clean_model_goes_through_unharmed(embedded: Service, clean: Inputs, r
 
 def test_a_worker_killed_in_the_middle_of_purification_changes_nothing(service: Service, few: Inputs) -> None:
     lustral = service.lustral
-    order = register(lustral, few, Silence()) | {"params": {"purify": {"reanswer": "all"}, "batch_size": 4}}
+    order = register(lustral, few, Silence()) | {"params": {"scan": BRIEFLY, "purify": {"reanswer": "all"}, "batch_size": 4}}
     undisturbed = lustral.wait(lustral.create_job("purify", **_without_evaluation(order))["id"])
     job = lustral.create_job("purify", **_without_evaluation(order))
     killed = False
@@ -93,7 +96,8 @@ def test_a_job_can_be_cancelled_in_every_stage(embedded: Service, few: Inputs, s
     lustral = embedded.lustral
     # Long enough to be interrupted, but only where that is the point.
     epochs = 50 if stage == "finetune" else 1
-    order = register(lustral, few, Silence()) | {"params": {"purify": {"reanswer": "all"}, "finetune": {"epochs": epochs}}}
+    scan = {} if stage == "verdict" else BRIEFLY
+    order = register(lustral, few, Silence()) | {"params": {"scan": scan, "purify": {"reanswer": "all"}, "finetune": {"epochs": epochs}}}
     job = lustral.create_job("defend", **order)
     seen: list[str] = []
     for event in lustral.events(job["id"]):
