@@ -17,7 +17,9 @@ cli = typer.Typer(help="Measure the defence against known attacks, and the servi
 @cli.command()
 def defense(
     out: Annotated[Path, typer.Option(help="JSONL file, one row for each method on each attack. What it holds already is not run again.")],
-    suite: Annotated[Literal["smoke", "core", "full"], typer.Option(help="smoke takes minutes, core hours, full days.")] = "smoke",
+    suite: Annotated[
+        Literal["smoke", "core", "full"], typer.Option(help="smoke takes minutes, core 90 for each seed, full days.")
+    ] = "smoke",
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
     cells: Annotated[str, typer.Option(help="Only attacks whose id this glob matches, such as 'glyphs-*'.")] = "*",
     methods: Annotated[str | None, typer.Option(help="Only these methods, separated by commas, such as lustral,none.")] = None,

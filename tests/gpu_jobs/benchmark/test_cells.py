@@ -7,6 +7,7 @@ import pytest
 from gpu_jobs.benchmark.cells import TARGETS, TRIGGERS, Cell, matching
 from gpu_jobs.benchmark.ingredients import TRIGGERS as MADE_TRIGGERS
 from gpu_jobs.benchmark.ingredients import target_of
+from gpu_jobs.benchmark.methods import METHODS
 from gpu_jobs.benchmark.suites import RATES, SUITES, SuiteName, suite
 from gpu_jobs.benchmark.worlds import open_world
 
@@ -66,6 +67,12 @@ class TestSuites:
         smoke = suite("smoke", (0,))
         assert [cell.attacked for cell in smoke.cells] == [True, True, False]
         assert smoke.methods == ("none", "lustral", "true_labels")
+
+    def test_the_core_is_measured_by_methods_that_there_are(self) -> None:
+        methods = suite("core", [0]).methods
+        assert methods is not None
+        assert {*methods} < {*METHODS}
+        assert {"lustral", "published", "true_labels"} <= {*methods}
 
     def test_full_contains_the_others(self) -> None:
         full = set(suite("full", (0,)).cells)
