@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from PIL import Image
 
 from gpu_jobs.data.samples import Sample
-from gpu_jobs.defense.records import SetAside
+from gpu_jobs.defense import records
+from gpu_jobs.defense.records import Record, SetAside
 from gpu_jobs.errors import InputError
+from gpu_jobs.reporting import Reporter
+from gpu_jobs.steps import StepInputs
 
 Result = TypeVar("Result")
 
@@ -40,6 +45,28 @@ def in_batches(
             results = [_alone(sample, work) for sample in batch]
         start += len(batch)
         yield results
+
+
+def save_batches(
+    inputs: StepInputs, reporter: Reporter, samples: Sequence[Sample], name: str, work: Callable[[Sequence[Sample]], Sequence[Record]]
+) -> Path:
+    """Write the results of `work` to the file `name` of the outputs, a row for each sample, and to SET_ASIDE what was set aside.
+
+    Saved after each batch; a later attempt goes on behind what was saved. Returns the file.
+    """
+    results, set_aside = inputs.checkpoint / name, inputs.checkpoint / records.SET_ASIDE
+    done = {row["id"] for row in (*records.resume_rows(results), *records.resume_rows(set_aside))}
+    remaining, finished, total = [sample for sample in samples if sample.id not in done], len(done), len(samples)
+    reporter.progress(finished, total, "samples")
+    for batch in in_batches(remaining, inputs.parameters.batch_size, work):
+        with results.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
+            for result in batch:
+                (aside if isinstance(result, SetAside) else new).write(records.to_line(result))
+        finished += len(batch)
+        reporter.checkpoint()
+        reporter.progress(finished, total, "samples")
+    shutil.copy(set_aside, inputs.outputs)
+    return Path(shutil.copy(results, inputs.outputs))
 
 
 def _alone(sample: Sample, work: Callable[[Sequence[Sample]], Sequence[Result]]) -> Result | SetAside:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
-from gpu_jobs.defense.batches import in_batches
+from gpu_jobs.defense.batches import save_batches
 from gpu_jobs.defense.carriers import Carrier, load_carrier
 from gpu_jobs.defense.echoes import echoes
 from gpu_jobs.defense.reanswer import Physician
-from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.subject import open_inputs
 from gpu_jobs.reporting import Reporter
@@ -32,22 +30,9 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     forgetful = forgetful_model(inputs) is not None
     samples = to_answer(inputs, dataset.samples, guilty)[inputs.shard :: inputs.shards]
 
-    answers, set_aside = inputs.checkpoint / records.ANSWERS, inputs.checkpoint / records.SET_ASIDE
-    done = {row["id"] for row in (*records.resume_rows(answers), *records.resume_rows(set_aside))}
-    remaining = [sample for sample in samples if sample.id not in done]
-    reporter.progress(len(done), len(samples), "samples")
     heard = echoes(targets, honest_answers(dataset.samples, guilty))
     physician = Physician(subject, guilty, targets, heard, carrier, inputs.parameters, forgetful=forgetful)
-    for batch in in_batches(remaining, inputs.parameters.batch_size, physician.reanswer):
-        with answers.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
-            for result in batch:
-                (aside if isinstance(result, SetAside) else new).write(records.to_line(result))
-        done |= {result.id for result in batch}
-        reporter.checkpoint()
-        reporter.progress(len(done), len(samples), "samples")
-
-    shutil.copy(answers, inputs.outputs)
-    shutil.copy(set_aside, inputs.outputs)
+    answers = save_batches(inputs, reporter, samples, records.ANSWERS, physician.reanswer)
     reanswered = sum(1 for _ in records.read_rows(answers))
     return {"samples": len(samples), "reanswered": reanswered, "set_aside": len(samples) - reanswered}
 

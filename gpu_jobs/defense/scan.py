@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
-from gpu_jobs.defense.batches import in_batches
-from gpu_jobs.defense.records import GivenAnswer, SampleEvidence, SetAside, Swap
+from gpu_jobs.defense.batches import save_batches
+from gpu_jobs.defense.records import GivenAnswer, SampleEvidence, Swap
 from gpu_jobs.defense.strangers import Strangers, ask_strangers_questions, opening
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.reporting import Reporter
@@ -25,20 +24,7 @@ def scan(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     dataset, subject = open_inputs(inputs)
     strangers = Strangers(dataset.samples, inputs.parameters.seed)
     samples = dataset.samples[inputs.shard :: inputs.shards]
-    evidence, set_aside = inputs.checkpoint / records.EVIDENCE, inputs.checkpoint / records.SET_ASIDE
-    done = {row["id"] for row in (*records.resume_rows(evidence), *records.resume_rows(set_aside))}
-    remaining = [sample for sample in samples if sample.id not in done]
-    reporter.progress(len(done), len(samples), "samples")
-    for batch in in_batches(remaining, inputs.parameters.batch_size, lambda some: examine(subject, some, strangers)):
-        with evidence.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:
-            for result in batch:
-                (aside if isinstance(result, SetAside) else new).write(records.to_line(result))
-        done |= {result.id for result in batch}
-        reporter.checkpoint()
-        reporter.progress(len(done), len(samples), "samples")
-
-    shutil.copy(evidence, inputs.outputs)
-    shutil.copy(set_aside, inputs.outputs)
+    evidence = save_batches(inputs, reporter, samples, records.EVIDENCE, lambda some: examine(subject, some, strangers))
     seen = [row["examined"] for row in records.read_rows(evidence)]
     return {"samples": len(samples), "examined": sum(seen), "unexamined": len(seen) - sum(seen), "set_aside": len(samples) - len(seen)}
 
