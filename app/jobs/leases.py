@@ -7,15 +7,16 @@ stops, and nothing it did counts.
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import database_now
 from app.jobs import attempts, events, inspections, states
+from app.jobs.spared import Spared
 from app.jobs.tables import JobRow, StepRow
 
 RETRY_AFTER = timedelta(seconds=2)
@@ -24,11 +25,8 @@ RETRY_AT_MOST = timedelta(minutes=5)
 # What a step waits for between two looks at whether an outage is over, and for how long an outage is not held against it.
 OUTAGE_RETRY_AT_MOST = timedelta(seconds=30)
 OUTAGE_PATIENCE = timedelta(minutes=30)
-# An attempt that lived this long was not part of the outage before it.
-OUTAGE_OVER = timedelta(minutes=10)
 # Yet no step goes on for ever: one that always ends by an "outage" has a fault of its own.
 OUTAGES_AT_MOST = 200
-
 
 # What a worker had no room for is shown to the next one after this.
 PASSED_BY_PAUSE = timedelta(seconds=10)
@@ -46,42 +44,6 @@ class Lease:
     job_id: str | None
     token: str
     attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Spared:
-    """Attempts that were no fault of the step; each raised its `max_attempts` by one. Kept in the step's `error`, under `spared`.
-
-    `outages` in all, `in_row` of them since `since` (RFC 3339); `losses` are workers that fell silent.
-    """
-
-    outages: int = 0
-    losses: int = 0
-    in_row: int = 0
-    since: str | None = None
-
-    @classmethod
-    def of(cls, step: StepRow) -> Self:
-        return cls(**(step.error or {}).get("spared", {}))
-
-    @property
-    def attempts(self) -> int:
-        return self.outages + self.losses
-
-    def attach(self, error: dict[str, Any]) -> dict[str, Any]:
-        return {**error, "spared": asdict(self)}
-
-    @staticmethod
-    def detach(error: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The error alone, as tenants see it."""
-        return None if error is None else {name: value for name, value in error.items() if name != "spared"}
-
-    def one_outage_more(self, step: StepRow, now: datetime) -> _Spared:
-        new = self.since is None or step.started_at is None or now - step.started_at > OUTAGE_OVER
-        return replace(self, outages=self.outages + 1, in_row=1 if new else self.in_row + 1, since=now.isoformat() if new else self.since)
-
-    def has_lasted(self, now: datetime) -> timedelta:
-        return now - datetime.fromisoformat(self.since) if self.since else timedelta()
 
 
 def claim_step(session: Session, step_id: str, *, worker: str, lease_seconds: float) -> Lease | None:
@@ -115,7 +77,7 @@ def claim_step(session: Session, step_id: str, *, worker: str, lease_seconds: fl
         return None
     session.refresh(step)
     if step.passed_by:
-        step.error = _Spared.of(step).attach({})
+        step.error = Spared.of(step).attach({})
     attempts.begin_attempt(session, step, now=now)
     if job is not None:
         states.start_job(session, job, step.kind, now=now)
@@ -135,7 +97,7 @@ def pass_step_by(session: Session, step_id: str, why: dict[str, Any]) -> bool:
         return False
     now = database_now(session)
     told = step.passed_by
-    step.error = _Spared.of(step).attach(why)
+    step.error = Spared.of(step).attach(why)
     step.ring_again_at = now + PASSED_BY_PAUSE
     if not told:
         events.record(session, job, "job.waiting", {"stage": step.kind, "shard": step.shard, "detail": why["detail"]}, now=now)
@@ -223,7 +185,7 @@ def fail_step(session: Session, lease: Lease, error: dict[str, Any], *, final: b
         step = _release(session, lease, status="failed", error=error)
         end_for_good(session, job, step, error)
         return
-    spared = replace(_Spared.of(step), in_row=0, since=None)
+    spared = replace(Spared.of(step), in_row=0, since=None)
     _use_up(session, lease, job, step, spared.attach(error), after=_pause(step.attempt - spared.attempts, RETRY_AT_MOST))
 
 
@@ -240,7 +202,7 @@ def postpone_step(session: Session, lease: Lease, error: dict[str, Any]) -> None
     if _end_cancelled(session, lease, job, error):
         return
     now = database_now(session)
-    spared = _Spared.of(step).one_outage_more(step, now)
+    spared = Spared.of(step).one_outage_more(step, now)
     pause = _pause(spared.in_row, OUTAGE_RETRY_AT_MOST)
     if spared.outages > OUTAGES_AT_MOST or spared.has_lasted(now) > OUTAGE_PATIENCE:
         not_spared = replace(spared, outages=spared.outages - 1)
@@ -294,7 +256,7 @@ def expire_lease(session: Session, step_id: str) -> bool:
         return True
     detail = "The worker fell silent: it was killed, or lost its connection to the database."
     error = states.problem(attempts.WORKER_LOST, "The worker fell silent", detail)
-    spared = _Spared.of(step)
+    spared = Spared.of(step)
     # Whoever kills its workers must not go on for ever, so silence has as many attempts as failure has, but its own.
     if spared.losses + 1 < step.max_attempts - spared.attempts:
         spared = replace(spared, losses=spared.losses + 1)
@@ -401,7 +363,7 @@ def _release(session: Session, lease: Lease, **values: Any) -> StepRow:
     if values["status"] != "ready":
         values["finished_at"] = now
     _guarded_update(session, lease, lease_token=None, lease_expires_at=None, **values)
-    attempts.end_attempt(session, lease.step_id, lease.attempt, status=values["status"], error=_Spared.detach(values.get("error")), now=now)
+    attempts.end_attempt(session, lease.step_id, lease.attempt, status=values["status"], error=Spared.detach(values.get("error")), now=now)
     step = session.get(StepRow, lease.step_id, populate_existing=True)
     if step is None:
         raise LeaseLost(lease.step_id)
