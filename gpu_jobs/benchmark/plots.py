@@ -19,6 +19,7 @@ def plot_methods(rows: Sequence[Row], path: Path) -> Path:
     """Attack success against recovered answers, one point a method: the median over the attacks. The good corner is bottom right."""
     names = sorted({row.method for row in rows})
     figure, axes = _figure(8, 5)
+    labels: list[tuple[float, float, str]] = []
     for name in names:
         own = [row for row in rows if row.method == name and row.asr_after is not None and row.recovered_after is not None]
         if not own:
@@ -26,8 +27,9 @@ def plot_methods(rows: Sequence[Row], path: Path) -> Path:
         x, y = (100 * median(values) for values in ([row.recovered_after or 0.0 for row in own], [row.asr_after or 0.0 for row in own]))
         colour = BOUND if own[0].oracle else OURS if name == "lustral" else RIVAL
         axes.scatter([x], [y], color=colour, s=45, zorder=3)
-        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
-    axes.set(xlabel="right answers on triggered inputs, %", ylabel="attack success, %", xlim=(-3, 115), ylim=(-3, 105))
+        labels.append((y, x, name))
+    _label(axes, labels)
+    axes.set(xlabel="right answers on triggered inputs, %", ylabel="attack success, %", xlim=(-3, 115), ylim=(-12, 105))
     return _save(figure, path)
 
 
@@ -53,6 +55,15 @@ def plot_cells(rows: Sequence[Row], path: Path) -> Path:
     axes.set(xlabel="right answers on triggered inputs, %", xlim=(-3, 103), ylim=(-0.7, len(cells) - 0.3))
     axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4, frameon=False, fontsize=8)
     return _save(figure, path)
+
+
+def _label(axes: Any, labels: Sequence[tuple[float, float, str]]) -> None:
+    """Names beside their points (y, x, name), from the top down, each below the one before it where they would overlap."""
+    height, taken = 3.6, float("inf")
+    for y, x, name in sorted(labels, reverse=True):
+        taken = min(y, taken - height)
+        line = {"arrowstyle": "-", "color": RIVAL, "linewidth": 0.5, "relpos": (0, 0.5)}
+        axes.annotate(name, (x, y), xytext=(x + 4, taken), fontsize=8, color=INK, va="center", arrowprops=line)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
