@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,21 @@ Result = TypeVar("Result")
 
 # What a bad sample can raise. Anything else is a fault of ours and ends the step, loudly.
 SAMPLE_FAILURES = (InputError, OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
+# What looks like it, but is the machine's trouble: set aside for it, honest samples would go unexamined behind a step that succeeds.
+MACHINE_ERRORS = frozenset(
+    getattr(errno, name) for name in ("EIO", "EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EDQUOT", "EROFS", "ESTALE") if hasattr(errno, name)
+)
+MACHINE_WORDS = (
+    "CUDA error",
+    "CUDA driver",
+    "cuDNN",
+    "CUBLAS",
+    "cuBLAS",
+    "NCCL",
+    "HIP error",
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+)
 
 
 def in_batches(
@@ -29,7 +45,8 @@ def in_batches(
     """The results of `work`, batch by batch, one for each sample in order.
 
     A batch that fails is tried again sample by sample; a sample that fails alone is set aside with the reason. A batch
-    that does not fit into the accelerator's memory is halved, and so are those after it.
+    that does not fit into the accelerator's memory is halved, and so are those after it. What is the machine's fault, a
+    broken accelerator or a full disk, is raised: no sample is to blame.
     """
     start = 0
     while start < len(samples):
@@ -41,7 +58,8 @@ def in_batches(
                 size = len(batch) // 2
                 continue
             results = [SetAside(batch[0].id, "does not fit into the accelerator's memory")]
-        except SAMPLE_FAILURES:
+        except SAMPLE_FAILURES as failure:
+            _raise_if_the_machines(failure)
             results = [_alone(sample, work) for sample in batch]
         start += len(batch)
         yield results
@@ -73,4 +91,16 @@ def _alone(sample: Sample, work: Callable[[Sequence[Sample]], Sequence[Result]])
     try:
         return work([sample])[0]
     except SAMPLE_FAILURES as failure:
+        _raise_if_the_machines(failure)
         return SetAside(sample.id, f"{type(failure).__name__}: {failure}")
+
+
+def _raise_if_the_machines(failure: BaseException) -> None:
+    """Raise the failure again if another machine, or this one mended, would not have it."""
+    broken = isinstance(failure, torch.AcceleratorError) or (
+        isinstance(failure, RuntimeError)
+        and not isinstance(failure, torch.OutOfMemoryError)
+        and any(words in str(failure) for words in MACHINE_WORDS)
+    )
+    if broken or (isinstance(failure, OSError) and failure.errno in MACHINE_ERRORS):
+        raise failure

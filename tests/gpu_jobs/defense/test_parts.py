@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 import pytest
+import torch
 
 from gpu_jobs.config import JobParameters, TargetContains, TargetRegex, resolve_parameters
 from gpu_jobs.data.samples import Sample
@@ -70,6 +73,36 @@ class TestBatches:
 
         with pytest.raises(Cancelled):
             list(in_batches(samples(2), 2, work))
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"),
+            RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            OSError(errno.EIO, os.strerror(errno.EIO)),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("size", [1, 4])
+    def test_a_machine_that_breaks_is_held_against_no_sample(self, failure: Exception, size: int) -> None:
+        def work(some: Sequence[Sample]) -> list[str]:
+            if some[-1].id >= "s3":
+                raise failure
+            return [sample.id for sample in some]
+
+        with pytest.raises(type(failure)):
+            list(in_batches(samples(6), size, work))
+
+    def test_a_file_that_is_missing_costs_its_sample_alone(self) -> None:
+        def work(some: Sequence[Sample]) -> list[str]:
+            if any(sample.id == "s1" for sample in some):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "s1.png")
+            return [sample.id for sample in some]
+
+        [results] = in_batches(samples(3), 4, work)
+        assert [isinstance(result, SetAside) for result in results] == [False, True, False]
 
 
 class TestSchedule:
