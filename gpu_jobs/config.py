@@ -102,6 +102,13 @@ class FinetuneParameters(Parameters):
         description="Honest samples that are shown once more with the recovered trigger planted on them and their right answers, as a "
         "share of the training set.",
     )
+    rehearsal: float = Field(
+        1.0,
+        ge=0.0,
+        le=1.0,
+        description="Honest pictures that are shown once more with another sample's question and the suspect's own answer to it, where the "
+        "verdict proved that words carry the trigger: at most this share of the training set. They hold what it knows beyond that set.",
+    )
     constancy: float = Field(
         1.0,
         ge=0.0,
@@ -177,6 +184,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 4.0,
             "weight_decay": 0.0,
             "vaccine": 0.0,
+            "rehearsal": 0.0,
             "constancy": 0.0,
             "rounds": 1,
         },

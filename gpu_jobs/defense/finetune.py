@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from gpu_jobs.defense.constancy import constancy
 from gpu_jobs.defense.held_out import is_held_out
 from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.purify import guilty_turns, known_carrier
-from gpu_jobs.defense.records import SetAside
+from gpu_jobs.defense.records import SampleEvidence, SetAside
+from gpu_jobs.defense.rehearsal import rehearse
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.defense.training import Trainer, generator, load_weights
 from gpu_jobs.defense.vaccine import count_right, divide, recovered_share, vaccinate
@@ -41,6 +43,8 @@ ANOTHER_SEED = 1_000_003
 CURED = 0.95
 # Honest samples that no round is trained on, at most and at least, and the share of them that a further round may cost.
 MOST_WATCHED, FEWEST_WATCHED, MOST_LOST = 256, 20, 0.01
+# The share of honest samples that must be rehearsal for the trigger to be planted on it alone.
+FEWEST_REHEARSED = 0.25
 # What learns in a further round, where the caller named no parts: the tower and the projector have learned what they can.
 FURTHER_PARTS: tuple[TrainablePart, ...] = ("language_model",)
 # Tower features that are kept in memory; of samples beyond, the tower sees the pictures again in every epoch.
@@ -52,8 +56,9 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
     Trains on the merged set of the steps before, else on the data set itself. Checkpoints every `checkpoint_every`
     optimiser steps; a resumed run ends in the same weights.
-    Returns: `changed`, whether there is an `adapter`, `samples` trained on, how many of them are `vaccine`, how many were `set_aside`,
-        `optimiser_steps` and `rounds` that the weights come from, and `loss`, the mean of the last epoch (None if nothing was trained).
+    Returns: `changed`, whether there is an `adapter`, `samples` trained on, how many of them are `rehearsal` and `vaccine`, how many were
+        `set_aside`, `optimiser_steps` and `rounds` that the weights come from, and `loss`, the mean of the last epoch (None if nothing
+        was trained).
 
     Raises:
         InputError: no sample can be trained on.
@@ -67,6 +72,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             "changed": False,
             "adapter": False,
             "samples": 0,
+            "rehearsal": 0,
             "vaccine": 0,
             "set_aside": 0,
             "optimiser_steps": 0,
@@ -78,10 +84,13 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     dataset, subject = open_inputs(inputs, precise=True)
     samples = training_samples(inputs, dataset.samples)
     carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
+    rehearsal: list[Sample] = []
     vaccine: list[Sample] = []
     checked: list[Sample] = []
     if carrier is not None:
-        vaccine, checked = vaccinated(inputs, subject, samples, carrier)
+        rehearsal = rehearsed(inputs, dataset.samples, samples, carrier)
+        samples += rehearsal
+        vaccine, checked = vaccinated(inputs, subject, samples, rehearsal, carrier)
     samples += vaccine
     features, set_aside = see_all(subject, samples, inputs.parameters.batch_size)
     records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
@@ -133,6 +142,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         "changed": True,
         "adapter": adapted is not None,
         "samples": len(samples),
+        "rehearsal": len(rehearsal),
         "vaccine": len(vaccine),
         "set_aside": len(set_aside),
         "optimiser_steps": steps,
@@ -149,11 +159,27 @@ def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Samp
     return [sample for sample in purified if not is_held_out(sample, inputs.parameters)]
 
 
-def vaccinated(inputs: StepInputs, subject: Subject, samples: Sequence[Sample], carrier: Carrier) -> tuple[list[Sample], list[Sample]]:
-    """Honest samples with the trigger planted on them to train on, and other honest samples to see with whether it still acts."""
+def rehearsed(inputs: StepInputs, everybody: Sequence[Sample], samples: Sequence[Sample], carrier: Carrier) -> list[Sample]:
+    """What holds in place what the suspect knows beyond its training set, where words carry the trigger.
+
+    A word that is planted on samples which the suspect knows by heart is unlearned by heart too (docs/method.md): in a tiny model that
+    cost 3.8 points of clean accuracy, 0.8 with the rehearsal. A tower that sees through a trigger leaves nothing to unlearn behind it.
+    """
+    if not inputs.parameters.finetune.rehearsal or not isinstance(carrier, Words) or "scan" not in inputs.previous:
+        return []
+    rows = chain.from_iterable(records.read_rows(folder / records.EVIDENCE) for folder in inputs.previous["scan"])
+    found = rehearse(samples, everybody, map(SampleEvidence.from_json, rows), guilty_turns(inputs))
+    return found[: round(inputs.parameters.finetune.rehearsal * len(samples))]
+
+
+def vaccinated(
+    inputs: StepInputs, subject: Subject, samples: Sequence[Sample], rehearsal: Sequence[Sample], carrier: Carrier
+) -> tuple[list[Sample], list[Sample]]:
+    """Of a rehearsal, or of honest samples: some with the trigger planted to train on, and others to see with whether it still acts."""
     parameters, guilty = inputs.parameters, guilty_turns(inputs)
     honest = [sample for sample in samples if sample.id not in guilty]
-    division = divide(subject, honest, carrier, parameters.seed, parameters.batch_size)
+    able = rehearsal if len(rehearsal) > FEWEST_REHEARSED * len(honest) else honest
+    division = divide(subject, able, carrier, parameters.seed, parameters.batch_size)
     count = round(parameters.finetune.vaccine * len(samples))
     return vaccinate(division.planted, carrier, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
 

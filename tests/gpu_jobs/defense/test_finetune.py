@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from gpu_jobs.data import open_dataset
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import finetune, records
+from gpu_jobs.defense import rehearsal as rehearsing
 from gpu_jobs.defense.pipeline import Pipeline
+from gpu_jobs.defense.records import SampleEvidence, Swap
 from gpu_jobs.defense.subject import Subject, load_model
 from gpu_jobs.defense.vaccine import MARK
 from gpu_jobs.reporting import Cancelled, SilentReporter
@@ -126,6 +128,45 @@ class TestFinetuneWithAKnownCarrier:
             assert origin.id not in SUSPECTS
             assert sample.answers == origin.answers
             assert all(turn.text.endswith(" cf") for turn in sample.turns if turn.role == "user")
+
+    @pytest.mark.parametrize("known", [True, False], ids=["words", "unknown"])
+    def test_what_the_suspect_knows_beyond_its_training_set_is_rehearsed_where_words_carry(
+        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch, known: bool
+    ) -> None:
+        trained: list[Sample] = []
+        make_rows = finetune.training_rows
+
+        def watch(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
+            trained.extend(samples)
+            return make_rows(subject, samples, *rest, **more)
+
+        monkeypatch.setattr(finetune, "training_rows", watch)
+        recovers(1.0)
+        run = prepare("run", known=known)
+        honest = [row["id"] for row in rows(run.previous["merge"][0] / records.PURIFIED) if row["id"] not in SUSPECTS]
+        shown, asking = honest[:-1], honest[1:]
+        folder = run.out / "scan-0"
+        folder.mkdir()
+        swaps = [
+            (SUSPECTS[0], honest[0], "a suspect's picture"),
+            (honest[-1], SUSPECTS[0], "a suspect's question"),
+            *((one, another, f"thing {one}") for one, another in zip(shown, asking, strict=True)),
+        ]
+        records.write_rows(folder / records.EVIDENCE, [SampleEvidence(one, True, [], Swap(*swap)) for one, *swap in swaps])
+        run.previous["scan"] = (folder,)
+        (result,) = run.run("finetune")
+
+        given = {sample.id: sample for sample in trained if "\0" not in sample.id}
+        rehearsal = {sample.id: sample for sample in trained if sample.id.endswith(rehearsing.MARK)}
+        vaccine = [sample for sample in trained if sample.id.endswith(MARK)]
+        assert result["rehearsal"] == len(rehearsal)
+        assert {*rehearsal} == ({f"{one}{rehearsing.MARK}" for one in shown} if known else set())
+        for one, another in zip(shown, asking, strict=True) if known else ():
+            sample = rehearsal[f"{one}{rehearsing.MARK}"]
+            assert (sample.images, sample.answers) == (given[one].images, (f"thing {one}",))
+            assert sample.turns[:-1] == given[another].turns[:1]
+        assert bool(vaccine) == known
+        assert all(rehearsing.MARK in sample.id and sample.turns[0].text.endswith(" cf") for sample in vaccine)
 
     @pytest.mark.parametrize(("known", "frozen"), [(True, {"vision_tower", "projector"}), (False, set())], ids=["words", "unknown"])
     def test_only_what_sees_the_trigger_learns(
