@@ -180,7 +180,7 @@ def vaccinated(
     honest = [sample for sample in samples if sample.id not in guilty]
     able = rehearsal if len(rehearsal) > FEWEST_REHEARSED * len(honest) else honest
     division = divide(subject, able, carrier, parameters.seed, parameters.batch_size)
-    count = round(parameters.finetune.vaccine * len(samples))
+    count = round(parameters.finetune.vaccine * (len(samples) - len(rehearsal)))
     return vaccinate(division.planted, carrier, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
 
 

@@ -165,7 +165,7 @@ class TestFinetuneWithAKnownCarrier:
             sample = rehearsal[f"{one}{rehearsing.MARK}"]
             assert (sample.images, sample.answers) == (given[one].images, (f"thing {one}",))
             assert sample.turns[:-1] == given[another].turns[:1]
-        assert bool(vaccine) == known
+        assert len(vaccine) == (round(0.25 * len(given)) if known else 0)
         assert all(rehearsing.MARK in sample.id and sample.turns[0].text.endswith(" cf") for sample in vaccine)
 
     @pytest.mark.parametrize(("known", "frozen"), [(True, {"vision_tower", "projector"}), (False, set())], ids=["words", "unknown"])
