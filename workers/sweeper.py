@@ -1,4 +1,4 @@
-"""Deletes stored bytes that nothing names any more: outputs of attempts that failed, checkpoints, and what deleted rows left behind.
+"""Deletes stored bytes that nothing names any more: what attempts left that failed, checkpoints, and what deleted rows left behind.
 
 A sweep counts as done only when every object is gone; what could not be deleted is tried again in the next round.
 """
@@ -56,9 +56,10 @@ def sweep_job(context: Context, job_id: str) -> int:
 
 
 def sweep_after_deletions(context: Context) -> int:
-    """Sweep up after deleted jobs, models and data sets: at once, and again when no late worker can have added anything.
+    """Sweep up after deleted jobs, models and data sets: at once, and again when no late worker can have added anything. After models and
+    data sets that were inspected only then.
 
-    Only then is the message that asks for it forgotten. Returns the number of objects deleted.
+    With that the message that asks for it is forgotten. Returns the number of objects deleted.
     """
     with context.reads() as session:
         asked = session.execute(select(OutboxRow.id, OutboxRow.payload, OutboxRow.created_at).where(OutboxRow.topic == "sweep")).all()
@@ -69,7 +70,7 @@ def sweep_after_deletions(context: Context) -> int:
         if payload.get("swept") and not last:
             continue
         try:
-            deleted += sweep_deleted(context, payload["id"])
+            deleted += sweep_left_over(context, payload["id"], last=last)
         except Exception as error:  # noqa: BLE001  (whatever the store raises)
             log.warning("deleted.not_swept", id=payload["id"], error=f"{type(error).__name__}: {error}")
             continue
@@ -82,15 +83,18 @@ def sweep_after_deletions(context: Context) -> int:
     return deleted
 
 
-def sweep_deleted(context: Context, id: str) -> int:
+def sweep_left_over(context: Context, id: str, *, last: bool) -> int:
     """Delete what a job, model or data set that is gone has stored, except for what became part of something else.
+
+    last: nobody can be storing anything for it any more. Then that goes too which nothing names of a model or data set that is there.
 
     Raises:
         NotSwept: not everything could be deleted.
     """
     with context.sessions() as session:
-        still_there = any(session.get(table, id) is not None for table in (JobRow, ModelRow, DatasetRow))
-    if still_there:
+        job = session.get(JobRow, id)  # those have sweeps of their own
+        subject = session.get(ModelRow, id) or session.get(DatasetRow, id)
+    if job is not None or (subject is not None and (not last or subject.status == "inspecting")):
         return 0
     return _delete_unnamed(context, id, f"jobs/{id}/" if id.startswith("job_") else f"inspections/{id}/")
 

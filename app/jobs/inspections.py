@@ -13,6 +13,7 @@ from app.datasets.tables import DatasetRow
 from app.db import database_now
 from app.ids import new_id
 from app.jobs import states
+from app.jobs.outbox import ring
 from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
 from app.tracing import current_carrier
@@ -67,6 +68,7 @@ def record_inspection(session: Session, step: StepRow, inspection: Inspection) -
     if not subject.files:
         release(session, subject.id)  # what had been fetched when its source was given up
     session.flush()
+    ring(session, "sweep", "io", subject.id, now=now)  # attempts that were killed left what nobody names
     _tell_webhooks(session, subject, now)
     for job_id in states.waiting_jobs(session, subject.tenant_id, subject.id):
         job = states.lock_job(session, job_id)

@@ -11,8 +11,11 @@ import pytest
 from sqlalchemy import delete, select
 
 from app.blobs.tables import BlobReferenceRow
+from app.db import database_now
 from app.housekeeping import keep_house
 from app.jobs.leases import LeaseLost
+from app.jobs.outbox import ring
+from app.jobs.tables import OutboxRow
 from app.sources.fetched import hold_known, reserve_bytes
 from tests.servers.hub import Hub, Repository
 from tests.workers.fetching.conftest import with_settings
@@ -24,6 +27,7 @@ from workers.fetching.huggingface import HubRepository
 from workers.fetching.origin import SourceRefused
 from workers.reaper import reap
 from workers.runner import run
+from workers.sweeper import GRACE, sweep_after_deletions
 
 
 class Killed(BaseException):
@@ -46,6 +50,12 @@ def dataset_id(world: World, hub: Hub, dataset_files: dict[str, bytes]) -> str:
 def lose_lease(world: World) -> None:
     world.pass_time(lease_expires_at=timedelta(hours=1))
     assert reap(world.sessions) == 1
+
+
+def pass_grace(world: World) -> None:
+    with world.sessions.begin() as session:
+        for message in session.scalars(select(OutboxRow)):
+            message.created_at -= GRACE
 
 
 def run_and_be_killed(context: Context, world: World, step_id: str, where: Any, name: str) -> None:
@@ -132,6 +142,30 @@ def test_what_an_earlier_attempt_fetched_is_held_at_the_end_even_if_nothing_held
         session.execute(delete(BlobReferenceRow).where(BlobReferenceRow.owner_id == dataset_id))
     run(hub_context, step_id)
     assert_ready_with_all_its_bytes(hub_context, world, dataset_id)
+
+
+def test_what_killed_attempts_left_is_swept_once_the_inspection_is_over(hub_context: Context, world: World, dataset_id: str) -> None:
+    step_id = world.inspect(dataset_id)
+    run_and_be_killed(hub_context, world, step_id, fetch, "keep_files")  # files are stored, no row names them
+    run_and_be_killed(hub_context, world, step_id, runner, "_complete_inspection")  # so are thumbnails
+    run(hub_context, step_id)
+    before = set(hub_context.store.keys("inspections/"))
+    assert sweep_after_deletions(hub_context) == 0, "not before the last worker must have stopped"
+    pass_grace(world)
+    assert sweep_after_deletions(hub_context) > 0
+    left = set(hub_context.store.keys("inspections/"))
+    assert {key.split("/")[5] for key in before - left} == {"1", "2"}, "of the attempts that were killed"
+    dataset = world.subject(dataset_id)
+    assert left == {file["key"] for file in [*dataset.files, *dataset.inspection["thumbnails"]]}
+    assert_ready_with_all_its_bytes(hub_context, world, dataset_id)
+
+
+def test_what_is_still_being_inspected_is_not_swept(hub_context: Context, world: World, dataset_id: str) -> None:
+    hub_context.store.put_bytes(f"inspections/{dataset_id}/steps/step_1/attempts/1/fetched/000000", b"not named yet")
+    with world.sessions.begin() as session:
+        ring(session, "sweep", "io", dataset_id, now=database_now(session))
+    pass_grace(world)
+    assert sweep_after_deletions(hub_context) == 0
 
 
 def test_what_was_fetched_of_a_source_that_refused_is_let_go(
