@@ -49,17 +49,17 @@ def sweep_job(context: Context, job_id: str) -> int:
     Raises:
         NotSwept: not everything could be deleted; the job stays to be swept.
     """
-    deleted = _delete_unnamed(context, job_id, f"jobs/{job_id}/")
+    deleted = _delete_unnamed(context, job_id, _prefix_of(job_id))
     with context.sessions.begin() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(swept_at=database_now(session)))
     return deleted
 
 
 def sweep_after_deletions(context: Context) -> int:
-    """Sweep up after deleted jobs, models and data sets: at once, and again when no late worker can have added anything. After models and
-    data sets that were inspected only then.
+    """Sweep up after deleted jobs, models, data sets and uploads: at once, and again when no late worker can have added anything.
 
-    With that the message that asks for it is forgotten. Returns the number of objects deleted.
+    After models and data sets that were inspected, and are still there, only then; with that the message that asks for it is forgotten.
+    Returns the number of objects deleted.
     """
     with context.reads() as session:
         asked = session.execute(select(OutboxRow.id, OutboxRow.payload, OutboxRow.created_at).where(OutboxRow.topic == "sweep")).all()
@@ -86,6 +86,7 @@ def sweep_after_deletions(context: Context) -> int:
 def sweep_left_over(context: Context, id: str, *, last: bool) -> int:
     """Delete what a job, model or data set that is gone has stored, except for what became part of something else.
 
+    id: of an upload it is the key.
     last: nobody can be storing anything for it any more. Then that goes too which nothing names of a model or data set that is there.
 
     Raises:
@@ -96,7 +97,13 @@ def sweep_left_over(context: Context, id: str, *, last: bool) -> int:
         subject = session.get(ModelRow, id) or session.get(DatasetRow, id)
     if job is not None or (subject is not None and (not last or subject.status == "inspecting")):
         return 0
-    return _delete_unnamed(context, id, f"jobs/{id}/" if id.startswith("job_") else f"inspections/{id}/")
+    return _delete_unnamed(context, id, _prefix_of(id))
+
+
+def _prefix_of(id: str) -> str:
+    if "/" in id:
+        return id
+    return f"jobs/{id}/" if id.startswith("job_") else f"inspections/{id}/"
 
 
 def _delete_unnamed(context: Context, id: str, prefix: str) -> int:

@@ -73,7 +73,7 @@ def run_and_be_killed(context: Context, world: World, step_id: str, where: Any, 
 
 def freeze_once(method: Callable[..., Any], meanwhile: Callable[[], None]) -> Callable[..., Any]:
     """What happens while the first worker that calls `method` is frozen in it."""
-    frozen = []
+    frozen: list[bool] = []
 
     def call(*arguments: Any) -> Any:
         found = method(*arguments)
