@@ -1,4 +1,4 @@
-"""What nobody asks for but must happen: uploads expire, answers and old events are forgotten, unneeded bytes and parts go."""
+"""What nobody asks for but must happen: uploads expire, answers and old events are forgotten, unneeded bytes, parts and leftovers go."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 def keep_house(runtime: Runtime) -> None:
     """One round, safe to run in several processes at once. Call it every few minutes. No chore waits for one that fails."""
-    for chore in (drop_expired, _forget_answers, _forget_events, _sweep_blobs):
+    for chore in (drop_expired, _forget_answers, _forget_events, _sweep_blobs, _drop_leftovers):
         try:
             chore(runtime)
         except Exception:
@@ -37,3 +37,7 @@ def _forget_events(runtime: Runtime) -> None:
 def _sweep_blobs(runtime: Runtime) -> None:
     sweep(runtime.write, runtime.store)
     drop_orphans(runtime)
+
+
+def _drop_leftovers(runtime: Runtime) -> None:
+    runtime.store.drop_leftovers()

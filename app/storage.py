@@ -123,6 +123,9 @@ class ObjectStore(Protocol):
     def open_multiparts(self) -> Iterator[Multipart]:
         """All multipart uploads that are neither completed nor aborted, in no order."""
 
+    def drop_leftovers(self) -> int:
+        """Delete what killed processes left that no key and no multipart upload stands for; returns how many files or folders."""
+
     def signed_url(self, key: str, filename: str, media_type: str, expires_seconds: int) -> str | None:
         """A short-lived link to download from; null where the API has to stream the object itself."""
 

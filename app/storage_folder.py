@@ -7,16 +7,19 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from app.leftovers import remove_leftovers
 from app.storage import CHUNK, Multipart, ObjectNotFound, Part, PartLink, PartMissing
 
 
 class FolderStore:
     """Objects under `root/objects`, multipart uploads under `root/multipart`: one folder each, with its key and its parts.
 
-    A new object is written aside, synced and renamed into place.
+    A new object is written aside, synced and renamed into place. What goes is renamed aside before it is deleted, so that a process
+    killed in between leaves it whole or where it is found.
     """
 
     def __init__(self, root: Path) -> None:
@@ -86,9 +89,10 @@ class FolderStore:
     def start_multipart(self, key: str, *, digests: bool = False) -> str:
         self._path(key)
         multipart_id = secrets.token_hex(16)
-        folder = self._multipart / multipart_id
-        folder.mkdir()
-        (folder / "key").write_text(key, encoding="utf-8")
+        making = self._incoming / multipart_id
+        making.mkdir()
+        (making / "key").write_text(key, encoding="utf-8")
+        making.rename(self._multipart / multipart_id)
         return multipart_id
 
     def part_link(
@@ -123,18 +127,21 @@ class FolderStore:
                     raise PartMissing(f"part {part.number} has not arrived") from error
 
         self._write(key, chunks())
-        shutil.rmtree(folder, ignore_errors=True)
+        self._drop(folder)
 
     def abort_multipart(self, key: str, multipart_id: str) -> None:
-        shutil.rmtree(self._multipart / self._one_name(multipart_id), ignore_errors=True)
+        self._drop(self._multipart / self._one_name(multipart_id))
 
     def open_multiparts(self) -> Iterator[Multipart]:
         for folder in self._multipart.iterdir():
             try:
                 key, started = (folder / "key").read_text(encoding="utf-8"), (folder / "key").stat().st_mtime
             except FileNotFoundError:
-                continue  # begun or ended at this moment
+                continue  # ended at this moment
             yield Multipart(key, folder.name, datetime.fromtimestamp(started, UTC))
+
+    def drop_leftovers(self) -> int:
+        return remove_leftovers(self._incoming)
 
     def signed_url(self, key: str, filename: str, media_type: str, expires_seconds: int) -> str | None:
         return None
@@ -150,6 +157,12 @@ class FolderStore:
                 raise OSError(f"the folder {self._objects} returned other bytes than were written")
         finally:
             self.delete(key)
+
+    def _drop(self, folder: Path) -> None:
+        doomed = self._incoming / secrets.token_hex(8)
+        with suppress(FileNotFoundError):  # it is gone already
+            folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def _write(self, key: str, chunks: Iterable[bytes]) -> None:
         target = self._path(key)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
+from app.leftovers import remove_leftovers
 from app.storage import ObjectStore
 
 CHUNK = 1024 * 1024
@@ -44,6 +45,7 @@ class ContentCache:
         self._added = limit_bytes  # since the last look at the whole cache; the first file asks for one
         for each in (self._files, self._unpacked, self._incoming):
             each.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self._incoming)
 
     def place(self, store: ObjectStore, file: ManifestFile, target: Path) -> None:
         """Put the file at `target`, fetching it if this machine does not have it.
@@ -129,6 +131,7 @@ class ContentCache:
         if self._added < self._limit // 20:
             return
         self._added = 0
+        remove_leftovers(self._incoming)
         entries = [
             (path, path.stat().st_mtime, _size(path)) for path in (*self._files.glob("*/*"), *self._unpacked.iterdir()) if path.exists()
         ]

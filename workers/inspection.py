@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.blobs.service import release
 from app.jobs.inspections import Inspection
 from app.jobs.leases import Lease
 from gpu_jobs.errors import InputError
@@ -32,8 +31,6 @@ def fetch_and_inspect(context: Context, lease: Lease, heartbeat: Heartbeat, work
     try:
         files, remarks = fetch_source(context, lease, heartbeat, work, folder / "fetched")
     except SourceRefused as refusal:
-        with context.sessions.begin() as session:
-            release(session, work.subject_id)  # what was stored of it is not needed
         return Inspection(accepted=False, findings=[refusal.finding.model_dump(mode="json")])
     found = inspect(context, replace(work, files=files), folder, lease.attempt)
     return replace(found, findings=[*found.findings, *(remark.model_dump(mode="json") for remark in remarks)])

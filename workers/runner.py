@@ -38,6 +38,7 @@ from workers.outputs import upload_folder
 from workers.publish import publish_job, sign_job
 from workers.reporter import StepReporter
 from workers.staging import stage_step
+from workers.sweeper import ask_for_sweep
 from workers.work import load_inspection, load_work
 
 log = structlog.get_logger()
@@ -90,6 +91,9 @@ def run(context: Context, step_id: str, run_step: RunStep | None = None, *, mess
         except (Exception, Interrupted) as error:  # noqa: BLE001  (a step may fail in any way; each way ends in its row)
             attempt.outcome = _end_early(context, lease, heartbeat, journal, error)
             return not isinstance(error, Interrupted)
+        finally:
+            if attempt.outcome == "lease_lost":
+                ask_for_sweep(context, lease)
     return True
 
 

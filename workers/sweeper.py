@@ -1,4 +1,4 @@
-"""Deletes stored bytes that nothing names any more: outputs of attempts that failed, checkpoints, and what deleted rows left behind.
+"""Deletes stored bytes that nothing names any more: what attempts left that failed, checkpoints, and what deleted rows left behind.
 
 A sweep counts as done only when every object is gone; what could not be deleted is tried again in the next round.
 """
@@ -10,14 +10,18 @@ from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import and_, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.blobs.tables import BlobRow
 from app.datasets.tables import DatasetRow
 from app.db import chunked, database_now
+from app.jobs.leases import Lease
+from app.jobs.outbox import ring
 from app.jobs.states import FINAL
 from app.jobs.tables import JobRow, OutboxRow, StepRow
 from app.models.tables import ModelRow
+from app.outages import cause_of
 from workers.checkpoints import delete_quietly
 from workers.context import Context
 
@@ -26,6 +30,7 @@ log = structlog.get_logger()
 BATCH = 50
 # A worker that lost its lease stops within seconds; what it still uploaded then is there by now.
 GRACE = timedelta(minutes=15)
+OVER = FINAL | {"ready", "rejected"}
 
 
 class NotSwept(Exception):
@@ -49,16 +54,28 @@ def sweep_job(context: Context, job_id: str) -> int:
     Raises:
         NotSwept: not everything could be deleted; the job stays to be swept.
     """
-    deleted = _delete_unnamed(context, job_id, f"jobs/{job_id}/")
+    deleted = _delete_unnamed(context, job_id, _prefix_of(job_id))
     with context.sessions.begin() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(swept_at=database_now(session)))
     return deleted
 
 
-def sweep_after_deletions(context: Context) -> int:
-    """Sweep up after deleted jobs, models and data sets: at once, and again when no late worker can have added anything.
+def ask_for_sweep(context: Context, lease: Lease) -> None:
+    """A worker that lost its lease may have stored something when its job or inspection was over and swept: have it swept once more."""
+    try:
+        with context.sessions.begin() as session:
+            step = session.get(StepRow, lease.step_id)
+            if step is not None:  # else it was deleted, which asked for a sweep too
+                ring(session, "sweep", "io", step.subject_id, now=database_now(session))
+    except SQLAlchemyError as error:
+        log.warning("sweep.not_asked_for", step_id=lease.step_id, error=cause_of(error))
 
-    Only then is the message that asks for it forgotten. Returns the number of objects deleted.
+
+def sweep_after_deletions(context: Context) -> int:
+    """Sweep up after deleted jobs, models, data sets and uploads: at once, and again when no late worker can have added anything.
+
+    After those that are still there, because they were inspected or had a late worker, only then; with that the message that asks for it
+    is forgotten. Returns the number of objects deleted.
     """
     with context.reads() as session:
         asked = session.execute(select(OutboxRow.id, OutboxRow.payload, OutboxRow.created_at).where(OutboxRow.topic == "sweep")).all()
@@ -69,7 +86,7 @@ def sweep_after_deletions(context: Context) -> int:
         if payload.get("swept") and not last:
             continue
         try:
-            deleted += sweep_deleted(context, payload["id"])
+            deleted += sweep_left_over(context, payload["id"], last=last)
         except Exception as error:  # noqa: BLE001  (whatever the store raises)
             log.warning("deleted.not_swept", id=payload["id"], error=f"{type(error).__name__}: {error}")
             continue
@@ -82,17 +99,26 @@ def sweep_after_deletions(context: Context) -> int:
     return deleted
 
 
-def sweep_deleted(context: Context, id: str) -> int:
+def sweep_left_over(context: Context, id: str, *, last: bool) -> int:
     """Delete what a job, model or data set that is gone has stored, except for what became part of something else.
+
+    id: of an upload it is the key.
+    last: nobody can be storing anything for it any more. Then that goes too which nothing names of one that is there, but is over.
 
     Raises:
         NotSwept: not everything could be deleted.
     """
     with context.sessions() as session:
-        still_there = any(session.get(table, id) is not None for table in (JobRow, ModelRow, DatasetRow))
-    if still_there:
+        owner = session.get(JobRow, id) or session.get(ModelRow, id) or session.get(DatasetRow, id)
+    if owner is not None and not (last and owner.status in OVER):
         return 0
-    return _delete_unnamed(context, id, f"jobs/{id}/" if id.startswith("job_") else f"inspections/{id}/")
+    return _delete_unnamed(context, id, _prefix_of(id))
+
+
+def _prefix_of(id: str) -> str:
+    if "/" in id:
+        return id
+    return f"jobs/{id}/" if id.startswith("job_") else f"inspections/{id}/"
 
 
 def _delete_unnamed(context: Context, id: str, prefix: str) -> int:

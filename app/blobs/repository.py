@@ -60,6 +60,12 @@ def is_needed(session: Session, blob_id: str) -> bool:
     return session.execute(select(BlobReferenceRow.blob_id).where(BlobReferenceRow.blob_id == blob_id).limit(1)).first() is not None
 
 
+def keys_held(session: Session, owner_id: str) -> set[str]:
+    """Keys of the blobs that the owner needs."""
+    references = select(BlobRow.key).join(BlobReferenceRow, BlobReferenceRow.blob_id == BlobRow.id)
+    return set(session.scalars(references.where(BlobReferenceRow.owner_id == owner_id)))
+
+
 def add_references(session: Session, owner_id: str, blob_ids: Collection[str]) -> None:
     """Those that are there already stay."""
     known = set(session.scalars(select(BlobReferenceRow.blob_id).where(BlobReferenceRow.owner_id == owner_id)))

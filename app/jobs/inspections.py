@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
+from app.blobs.service import release
 from app.datasets.tables import DatasetRow
 from app.db import database_now
 from app.ids import new_id
 from app.jobs import states
+from app.jobs.outbox import ring
 from app.jobs.tables import JobRow, StepRow
 from app.models.tables import ModelRow
 from app.tracing import current_carrier
@@ -55,7 +57,7 @@ def queue_inspection(session: Session, *, tenant_id: str, subject_id: str, kind:
 def record_inspection(session: Session, step: StepRow, inspection: Inspection) -> None:
     """The subject becomes `ready` or `rejected`; webhooks hear of it, and jobs that waited for it begin or fail.
 
-    Called in the transaction that completes the step.
+    Called in the transaction that completes the step, which has proven that no other worker holds it.
     """
     subject = find_input(session, step.subject_id, lock=True)
     if subject is None or subject.status != "inspecting":
@@ -63,7 +65,10 @@ def record_inspection(session: Session, step: StepRow, inspection: Inspection) -
     now = database_now(session)
     subject.status = "ready" if inspection.accepted else "rejected"
     subject.inspection, subject.findings, subject.updated_at = inspection.facts, inspection.findings, now
+    if not subject.files:
+        release(session, subject.id)  # what had been fetched when its source was given up
     session.flush()
+    ring(session, "sweep", "io", subject.id, now=now)  # attempts that were killed left what nobody names
     _tell_webhooks(session, subject, now)
     for job_id in states.waiting_jobs(session, subject.tenant_id, subject.id):
         job = states.lock_job(session, job_id)

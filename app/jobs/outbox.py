@@ -11,8 +11,9 @@ from app.jobs.plan import Queue
 from app.jobs.tables import OutboxRow
 from app.tracing import Carrier, current_carrier
 
-# run_step: a step; deliver_webhook: a delivery; sweep: a job, model or data set that was deleted and whose stored bytes may go. Of
-# the last the message is all that is left, so it goes to no broker: the relay keeps it until that is done.
+# run_step: a step; deliver_webhook: a delivery; sweep: what was deleted (of an upload, its key), a model or data set that has been
+# inspected, or what a late worker may have stored something for: of that, what nothing names may go. Of what was deleted the message is
+# all that is left, so it goes to no broker: the relay keeps it until that is done.
 Topic = Literal["run_step", "deliver_webhook", "sweep"]
 
 

@@ -133,10 +133,11 @@ def announce(session: Session, step: StepRow, *, now: datetime) -> None:
 
 
 def waiting_jobs(session: Session, tenant_id: str, input_id: str) -> list[str]:
-    """The tenant's jobs that have not begun and read this model or data set."""
+    """The tenant's jobs that have not begun and read this model or data set, in the order in which they are to be locked."""
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
-    return list(session.scalars(select(JobRow.id).where(JobRow.tenant_id == tenant_id, JobRow.status == "queued", reads | evaluates)))
+    waiting = select(JobRow.id).where(JobRow.tenant_id == tenant_id, JobRow.status == "queued", reads | evaluates)
+    return list(session.scalars(waiting.order_by(JobRow.id)))
 
 
 def _has_step(session: Session, job: JobRow, *where: ColumnElement[bool]) -> bool:

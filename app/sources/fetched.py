@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.blobs import repository as blobs_repository
@@ -24,9 +25,11 @@ def reserve_bytes(session: Session, settings: Settings, lease: Lease, tenant_id:
 
     Raises:
         QuotaExceeded: it does not fit.
+        LeaseLost: the step is no longer ours.
     """
+    step = _lock_step(session, lease)
     admit_bytes(session, settings, tenant_id, bytes)
-    session.get_one(StepRow, lease.step_id).reserved_bytes = bytes
+    step.reserved_bytes = bytes
 
 
 def note_progress(session: Session, lease: Lease, subject_id: str, done: int, total: int) -> None:
@@ -44,8 +47,9 @@ def hold_known(session: Session, lease: Lease, subject_id: str, digests: Iterabl
     """Keys, by digest, of those bytes that the tenant has stored already. The subject holds them from now on.
 
     Raises:
-        LeaseLost: the subject was deleted.
+        LeaseLost: the step is no longer ours, or the subject was deleted.
     """
+    _lock_step(session, lease)
     subject = _subject(session, lease, subject_id)
     known = {sha256: blob for sha256 in sorted(set(digests)) if (blob := blobs_repository.lock_needed(session, subject.tenant_id, sha256))}
     hold(session, known.values(), subject.id)
@@ -65,8 +69,7 @@ def keep_files(
     save_checkpoint(session, lease, checkpoint)
     session.get_one(StepRow, lease.step_id).reserved_bytes = bytes_left
     subject = _subject(session, lease, subject_id)
-    for file in files:
-        adopt(session, tenant_id=subject.tenant_id, owner_id=subject.id, key=file["key"], sha256=file["sha256"], bytes=file["bytes"])
+    _adopt(session, subject, files)
 
 
 def finish_fetch(
@@ -80,7 +83,22 @@ def finish_fetch(
     save_checkpoint(session, lease, checkpoint)
     session.get_one(StepRow, lease.step_id).reserved_bytes = None
     subject = _subject(session, lease, subject_id)
+    held = blobs_repository.keys_held(session, subject.id)
+    _adopt(session, subject, [file for file in files if file["key"] not in held])
     subject.files, subject.source = [dict(file) for file in files], {**subject.source, **pinned}
+
+
+def _adopt(session: Session, subject: ModelRow | DatasetRow, files: Iterable[ManifestFile]) -> None:
+    for file in files:
+        adopt(session, tenant_id=subject.tenant_id, owner_id=subject.id, key=file["key"], sha256=file["sha256"], bytes=file["bytes"])
+
+
+def _lock_step(session: Session, lease: Lease) -> StepRow:
+    held = select(StepRow).where(StepRow.id == lease.step_id, StepRow.lease_token == lease.token, StepRow.status == "running")
+    step = session.scalars(held.with_for_update().execution_options(populate_existing=True)).one_or_none()
+    if step is None:
+        raise LeaseLost(lease.step_id)
+    return step
 
 
 def _subject(session: Session, lease: Lease, subject_id: str) -> ModelRow | DatasetRow:

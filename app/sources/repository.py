@@ -30,6 +30,15 @@ def find_folder(session: Session, artifact: ArtifactRow) -> Sequence[ArtifactRow
     return session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == artifact.job_id, inside).order_by(ArtifactRow.name)).all()
 
 
+def lock_inspections(session: Session, tenant_id: str, subject_id: str) -> None:
+    """Keep a worker from completing an inspection of the subject, and from noting anything about it, until the transaction ends.
+
+    Before the subject itself is locked: workers lock the two in this order.
+    """
+    inspections = select(StepRow.id).where(StepRow.subject_id == subject_id, StepRow.job_id.is_(None), StepRow.tenant_id == tenant_id)
+    session.execute(inspections.order_by(StepRow.id).with_for_update())
+
+
 def delete_inspections(session: Session, subject_id: str) -> None:
     """A worker that is inspecting the subject loses its lease and stops."""
     session.execute(delete(StepRow).where(StepRow.subject_id == subject_id, StepRow.job_id.is_(None)))

@@ -98,6 +98,7 @@ def remove(runtime: Runtime, caller: Caller, table: type[Subject], subject_id: s
         Conflict: a job that is not finished reads it.
     """
     with runtime.write.begin() as session:
+        repository.lock_inspections(session, caller.tenant_id, subject_id)
         subject = get_owned(session, table, caller.tenant_id, subject_id, lock=True)
         jobs = unfinished_jobs_reading(session, caller.tenant_id, subject_id)
         if jobs:

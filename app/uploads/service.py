@@ -12,8 +12,10 @@ from app.audit.service import record_audit
 from app.auth.service import Caller
 from app.blobs import repository as blobs_repository
 from app.blobs.service import hold, release, sweep
+from app.db import database_now
 from app.errors import Conflict, InvalidInput, PayloadTooLarge
 from app.ids import new_id
+from app.jobs.outbox import ring
 from app.quotas.service import admit_upload
 from app.repository import get_owned
 from app.runtime import Runtime
@@ -111,10 +113,10 @@ def drop_expired(runtime: Runtime, *, limit: int = 100) -> int:
     for upload_id in ids:
         try:
             with runtime.write.begin() as session:
-                upload = repository.lock_upload(session, upload_id)
+                upload = repository.lock_expired(session, upload_id, now=datetime.now(UTC))
                 if upload is not None:
                     _forget(session, runtime, upload)
-            dropped += 1
+                    dropped += 1
         except Exception as error:  # noqa: BLE001  (whatever the store raises)
             log.warning("upload.not_dropped", upload_id=upload_id, error=str(error))
     return dropped
@@ -146,5 +148,8 @@ def _forget(session: Session, runtime: Runtime, upload: UploadRow) -> None:
     if upload.status == "open":
         runtime.store.abort_multipart(upload.key, upload.multipart_id)
         runtime.store.delete(upload.key)
+        if upload.completing_until is not None:
+            # Whoever completes it may be about to make the object, and may die before it finds that the upload is gone.
+            ring(session, "sweep", "io", upload.key, now=database_now(session))
     release(session, upload.id)
     session.delete(upload)

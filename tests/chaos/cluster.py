@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,8 +21,7 @@ from app.auth.tables import TenantRow
 from app.db import database_now, make_engine, make_session_factory
 from app.embedded.processes import start_process, stop_process
 from app.ids import new_id
-from app.jobs.states import FINAL
-from app.jobs.tables import OutboxRow
+from app.jobs.tables import OutboxRow, StepRow
 from app.migrate import upgrade
 from app.settings import Settings
 from app.signing import Signer
@@ -30,11 +31,14 @@ from tests.chaos.points import Points
 from tests.chaos.processes import hurry
 from tests.chaos.proxy import Proxy, run_proxy
 from tests.chaos.receiver import Receiver, run_receiver
+from tests.gpu_jobs.data.builders import png
+from tests.servers.hub import Hub, Repository, run_hub
 from tests.servers.postgres import Postgres, run_postgres
 from tests.servers.seaweedfs import run_seaweedfs
 from tests.servers.valkey import Valkey, run_valkey
 from tests.worlds.jobs import World
 from workers.context import Context, make_context
+from workers.sweeper import OVER
 
 PATIENCE = 90.0
 LEASE_SECONDS = 2.0
@@ -45,13 +49,14 @@ MAX_ATTEMPTS = 20
 # By how many seconds each process's clock is ahead. S3 refuses signatures that are a quarter of an hour off, so that is the limit.
 CLOCKS = {"worker-a": 0, "worker-b": 600, "relay-a": 0, "relay-b": -600}
 
-# Every change of a status, as the database saw it. No process of ours knows that it is watched.
+# Every change of a status, as the database saw it: of a job, and of the steps of a job or data set. No process of ours knows that it is
+# watched.
 HISTORY = """
-CREATE TABLE chaos_history (number bigserial PRIMARY KEY, id text, job_id text, before text, after text, attempt int);
+CREATE TABLE chaos_history (number bigserial PRIMARY KEY, id text, subject_id text, before text, after text, attempt int);
 CREATE FUNCTION chaos_note_job() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO chaos_history (id, job_id, before, after) VALUES (new.id, new.id, old.status, new.status); RETURN new; END $$;
+    INSERT INTO chaos_history (id, subject_id, before, after) VALUES (new.id, new.id, old.status, new.status); RETURN new; END $$;
 CREATE FUNCTION chaos_note_step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO chaos_history (id, job_id, before, after, attempt) VALUES (new.id, new.job_id, old.status, new.status, new.attempt);
+    INSERT INTO chaos_history (id, subject_id, before, after, attempt) VALUES (new.id, new.subject_id, old.status, new.status, new.attempt);
     RETURN new; END $$;
 CREATE TRIGGER chaos AFTER UPDATE ON jobs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status) EXECUTE FUNCTION chaos_note_job();
 CREATE TRIGGER chaos AFTER UPDATE ON steps FOR EACH ROW
@@ -67,6 +72,7 @@ class Cluster:
     broker: redis.Redis
     store: Proxy
     receiver: Receiver
+    hub: Hub
     points: Points
     settings: Settings
     context: Context
@@ -78,6 +84,26 @@ class Cluster:
     def submit(self) -> str:
         """A new job of eight steps; returns its id."""
         return self.world.job("purify", shards=SHARDS, max_attempts=MAX_ATTEMPTS)
+
+    def submit_dataset(self) -> str:
+        """A new data set that has to be fetched and inspected; returns its id. No other has bytes that it has."""
+        name = f"datasets/lab/{secrets.token_hex(8)}"
+        rows = [
+            {
+                "id": colour,
+                "image": f"{colour}.png",
+                "conversations": [{"from": "human", "value": "<image>\n?"}, {"from": "gpt", "value": name}],
+            }
+            for colour in ("red", "green", "blue")
+        ]
+        pictures = {f"{row['id']}.png": png(str(row["id"])) + name.encode() for row in rows}
+        self.hub.repositories[name] = Repository({"rows.json": json.dumps(rows).encode(), **pictures})
+        source = {"type": "huggingface", "repo_id": name.removeprefix("datasets/"), "revision": "main"}
+        dataset_id = self.world.dataset(status="inspecting", source=source)
+        step_id = self.world.inspect(dataset_id)
+        with self.world.sessions.begin() as session:
+            session.get_one(StepRow, step_id).max_attempts = MAX_ATTEMPTS
+        return dataset_id
 
     def submit_poison(self) -> str:
         """A new job whose steps kill the process that runs them."""
@@ -111,14 +137,14 @@ class Cluster:
             self.keep_running()
             time.sleep(0.02)
 
-    def is_over(self, job_ids: list[str]) -> bool:
-        return all(self.world.get(job_id).status in FINAL for job_id in job_ids)
+    def is_over(self, ids: list[str]) -> bool:
+        return all((self.world.get(id) if id.startswith("job_") else self.world.subject(id)).status in OVER for id in ids)
 
-    def settle(self, job_ids: list[str]) -> None:
-        """Wait until the jobs are over, everybody who is owed a message has it, and no process is inside a step."""
-        self.wait_for("the jobs to end", lambda: self.is_over(job_ids))
+    def settle(self, ids: list[str]) -> None:
+        """Wait until jobs and data sets are over, everybody who is owed a message has it, and no process is inside a step."""
+        self.wait_for("the jobs to end", lambda: self.is_over(ids))
         self.wait_for("the messages to arrive", lambda: not self.count(DeliveryRow, DeliveryRow.status == "pending"))
-        self.wait_for("the outbox to be empty", lambda: not self.count(OutboxRow))
+        self.wait_for("the outbox to be empty", lambda: not self.count(OutboxRow, OutboxRow.topic != "sweep"))
         self.wait_for("the workers to come to rest", lambda: not any(map(_is_alive, self.busy())))
 
     def busy(self) -> list[int]:
@@ -148,6 +174,7 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
         postgres, valkey = stack.enter_context(run_postgres(keeps_commits=True)), stack.enter_context(run_valkey())
         seaweedfs = stack.enter_context(run_seaweedfs())
         store, receiver = stack.enter_context(run_proxy(seaweedfs.endpoint_url)), stack.enter_context(run_receiver())
+        hub = stack.enter_context(run_hub())
         url, bucket = stack.enter_context(postgres.database()), stack.enter_context(seaweedfs.bucket())
         points = Points(folder / "control")
         environment = {
@@ -161,6 +188,7 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
             "LUSTRAL_LEASE_SECONDS": str(LEASE_SECONDS),
             "LUSTRAL_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
             "LUSTRAL_ALLOW_PRIVATE_WEBHOOKS": "true",
+            "LUSTRAL_HUGGINGFACE_ENDPOINT": hub.endpoint,
         }
         settings = _settings(environment)
         upgrade(url)
@@ -178,7 +206,7 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
         stack.callback(context.runtime.close)
         broker = stack.enter_context(redis.Redis.from_url(valkey.url(1)))
         environment = {**os.environ, **environment, "CHAOS_CONTROL": str(folder / "control")}
-        cluster = Cluster(world, postgres, valkey, broker, store, receiver, points, settings, context, folder, environment)
+        cluster = Cluster(world, postgres, valkey, broker, store, receiver, hub, points, settings, context, folder, environment)
         try:
             cluster.keep_running()
             yield cluster

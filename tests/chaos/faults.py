@@ -31,13 +31,13 @@ class NotMet(Exception):
 
 @dataclass
 class Scene:
-    """What a fault acts on: the jobs are filled in once it may begin."""
+    """What a fault acts on: jobs and data sets are filled in once it may begin."""
 
     cluster: Cluster
     rng: random.Random
     outage_seconds: float
     """How long PostgreSQL is away at most."""
-    job_ids: list[str]
+    ids: list[str]
 
     def moment(self) -> None:
         """Let the jobs run for a moment."""
@@ -50,7 +50,7 @@ class Scene:
             NotMet: they are over.
         """
         cluster = self.cluster
-        cluster.wait_for(what, lambda: happened() or cluster.is_over(self.job_ids))
+        cluster.wait_for(what, lambda: happened() or cluster.is_over(self.ids))
         if not happened():
             raise NotMet(what)
 
@@ -161,7 +161,7 @@ def _messages_duplicated(scene: Scene) -> Iterator[None]:
     with make_celery(cluster.settings.broker_url, LEASE_SECONDS) as celery:
         for _ in range(3):
             with cluster.world.sessions() as session:
-                steps = session.execute(select(StepRow.id, StepRow.queue).where(StepRow.job_id.in_(scene.job_ids))).all()
+                steps = session.execute(select(StepRow.id, StepRow.queue).where(StepRow.subject_id.in_(scene.ids))).all()
                 deliveries = session.scalars(select(DeliveryRow.id)).all()
             messages = [("run_step", id, queue) for id, queue in steps for _ in range(2)]
             messages += [("deliver_webhook", id, "io") for id in scene.rng.sample(deliveries, min(10, len(deliveries)))]

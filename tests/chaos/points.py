@@ -18,8 +18,8 @@ Point = Literal[
     "claimed",  # the claim is committed, nothing else has happened
     "staging",  # inputs are being fetched
     "mid-batch",  # half of the samples are done
-    "checkpoint-stored",  # a checkpoint is in the store, no row names it
-    "outputs-stored",  # the outputs are in the store, no row names them
+    "checkpoint-stored",  # a checkpoint, or what was fetched, is in the store, no row names it
+    "outputs-stored",  # outputs or thumbnails are in the store, no row names them
     "committed",  # the step is done, its message not acknowledged
     "about-to-publish",  # relay: state is committed, the broker has not heard
     "published",  # relay: the broker has heard, the outbox still holds the message

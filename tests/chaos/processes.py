@@ -88,14 +88,17 @@ def hurry() -> None:
 
 
 def _lead_worker_through_points() -> None:
-    from workers import checkpoints, deliveries, runner
+    from workers import checkpoints, deliveries, inspection, runner
     from workers.cache import ContentCache
+    from workers.fetching import fetch
     from workers.heartbeat import Heartbeat
 
     _before(Heartbeat, "__enter__", "claimed")
     _before(ContentCache, "place", "staging")
     _before(checkpoints, "save_checkpoint", "checkpoint-stored")
+    _before(fetch, "keep_files", "checkpoint-stored")
     _after(runner, "upload_folder", "outputs-stored")
+    _after(inspection, "upload_folder", "outputs-stored")
     _before(runner, "delete_quietly", "committed")
     _before(deliveries, "record_attempt", "webhook-sent")
 

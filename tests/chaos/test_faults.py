@@ -19,9 +19,21 @@ pytestmark = pytest.mark.chaos
 def test_nothing_is_lost_by(name: str, cluster: Cluster) -> None:
     scene = Scene(cluster, random.Random(f"{SEED} {name}"), OUTAGE_SECONDS, [])
     with FAULTS[name](scene):
-        scene.job_ids += [cluster.submit(), cluster.submit()]
-    cluster.settle(scene.job_ids)
-    check(cluster, scene.job_ids)
+        scene.ids += [cluster.submit(), cluster.submit()]
+    cluster.settle(scene.ids)
+    check(cluster, scene.ids)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kill -9 of a process: checkpoint-stored", "kill -9 of a process: outputs-stored", "frozen past the lease: outputs-stored"],
+)
+def test_nothing_of_what_is_fetched_is_lost_by(name: str, cluster: Cluster) -> None:
+    scene = Scene(cluster, random.Random(f"{SEED} {name}"), OUTAGE_SECONDS, [])
+    with FAULTS[name](scene):
+        scene.ids.append(cluster.submit_dataset())
+    cluster.settle(scene.ids)
+    check(cluster, scene.ids)
 
 
 @pytest.mark.parametrize("number", range(SCHEDULES))
@@ -36,14 +48,15 @@ def test_nothing_is_lost_on_schedule(number: int, cluster: Cluster) -> None:
             # A fault that meets nobody any more has still left the world in order.
             faults.enter_context(suppress(NotMet))
             faults.enter_context(FAULTS[name](scene))
+        scene.ids.append(cluster.submit_dataset())
         for _ in range(rng.randint(1, 3)):
-            scene.job_ids.append(cluster.submit())
+            scene.ids.append(cluster.submit())
             scene.moment()
         if rng.random() < 0.3:
-            cancelled.add(rng.choice(scene.job_ids))
+            cancelled.add(rng.choice(scene.ids[1:]))
             cluster.world.cancel(next(iter(cancelled)))
-    cluster.settle(scene.job_ids)
-    check(cluster, scene.job_ids, cancelled=frozenset(cancelled))
+    cluster.settle(scene.ids)
+    check(cluster, scene.ids, cancelled=frozenset(cancelled))
 
 
 def test_a_step_that_kills_its_workers_ends_with_a_clear_error_and_keeps_no_other_from_its_work(cluster: Cluster) -> None:

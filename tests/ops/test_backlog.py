@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.backlog import CACHE_SECONDS, Backlog
-from app.db import make_engine, make_session_factory
+from app.db import database_now, make_engine, make_session_factory
+from app.jobs.outbox import ring
 from tests.worlds.jobs import World, make_world
 
 
@@ -44,6 +45,12 @@ class TestBacklog:
         assert read(backlog, "lustral_jobs_unfinished", status="running") == 1
         assert read(backlog, "lustral_outbox_messages") == 4
         assert read(backlog, "lustral_database_up") == 1
+
+    def test_counts_no_message_that_goes_to_no_broker(self, world: World, backlog: CollectorRegistry) -> None:
+        with world.sessions.begin() as session:
+            ring(session, "sweep", "io", "job_gone", now=database_now(session) - timedelta(minutes=14))
+        assert read(backlog, "lustral_outbox_messages") == 0
+        assert read(backlog, "lustral_outbox_oldest_age_seconds") == 0
 
     def test_is_all_zero_where_nothing_waits(self, backlog: CollectorRegistry) -> None:
         samples = [sample for metric in backlog.collect() for sample in metric.samples]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy.engine import make_url
 
 from app.settings import Settings
 from tests.worlds.jobs import World, make_world
@@ -25,7 +24,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def context(world: World, tmp_path: Path) -> Iterator[Context]:
-    url = make_url(str(world.sessions.kw["bind"].url)).render_as_string(hide_password=False)
+    url = world.sessions.kw["bind"].url.render_as_string(hide_password=False)
     settings = Settings(
         database_url=url,
         broker_url="memory://",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from app.storage_folder import FolderStore
+from tests.killed import run_until_killed
 from workers.cache import ContentCache, CorruptObject, ManifestFile, digest_of
 
 MIB = 1024 * 1024
@@ -109,3 +112,32 @@ def test_an_archive_that_cannot_be_unpacked_leaves_nothing(store: CountingStore,
         cache.place_unpacked(store, file, tmp_path / "target", refuse)
     assert list((tmp_path / "cache" / "incoming").iterdir()) == []
     assert list((tmp_path / "cache" / "unpacked").iterdir()) == []
+
+
+KILLED_IN_A_DOWNLOAD = """
+from pathlib import Path
+from workers.cache import ContentCache
+class Store:
+    def get_file(self, key, path):
+        path.with_name(path.name + ".ab.partial").write_bytes(b"half of it")
+        kill()
+cache = ContentCache(Path({folder!r}), 1)
+cache.place(Store(), dict(path="model", key="key", sha256="0" * 64, bytes=1), Path({folder!r}, "target"))
+"""
+
+
+def test_what_a_killed_process_left_goes_once_nobody_can_be_at_it(store: CountingStore, tmp_path: Path) -> None:
+    run_until_killed(KILLED_IN_A_DOWNLOAD.format(folder=str(tmp_path / "cache")))
+    incoming = tmp_path / "cache" / "incoming"
+    cache = ContentCache(tmp_path / "cache", 100 * MIB)
+    assert len(list(incoming.iterdir())) == 1, "another process may be at it"
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=2), tick=True):
+        cache.place(store, store.keep(b"weights", tmp_path), tmp_path / "target")  # by a process that has run all the time
+        assert list(incoming.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_as_soon_as_the_cache_is_opened_again(tmp_path: Path) -> None:
+    run_until_killed(KILLED_IN_A_DOWNLOAD.format(folder=str(tmp_path / "cache")))
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=2), tick=True):
+        ContentCache(tmp_path / "cache", 100 * MIB)
+    assert list((tmp_path / "cache" / "incoming").iterdir()) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,13 @@ from app.blobs.tables import BlobReferenceRow, BlobRow
 from app.db import database_now
 from app.jobs.outbox import ring
 from app.jobs.tables import JobRow, OutboxRow
-from tests.workers.running import run_to_end
+from tests.workers.fetching.conftest import with_settings
+from tests.workers.running import run_to_end, write_something
 from tests.worlds.jobs import World
 from workers.context import Context
-from workers.sweeper import GRACE, sweep, sweep_after_deletions, sweep_deleted, sweep_job
+from workers.reaper import reap
+from workers.runner import run
+from workers.sweeper import GRACE, sweep, sweep_after_deletions, sweep_job, sweep_left_over
 
 
 def break_store(context: Context, patched: pytest.MonkeyPatch, prefix: str) -> None:
@@ -66,6 +71,42 @@ def test_what_a_deleted_job_leaves_is_remembered_until_it_is_gone(context: Conte
         assert session.scalars(select(OutboxRow).where(OutboxRow.topic == "sweep")).all() == []
 
 
+def test_what_a_worker_stores_that_was_frozen_until_all_was_swept_is_swept_too(
+    context: Context, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = with_settings(context, heartbeat_seconds=30)
+    job_id = world.job(shards=1)
+    step_id = world.steps(job_id, "scan")[0].id
+    put_file, swept = context.store.put_file, list[set[str]]()
+
+    def stored() -> set[str]:
+        return set(context.store.keys(f"jobs/{job_id}/"))
+
+    def freeze_once(key: str, path: Path) -> None:
+        if not frozen.is_set():
+            frozen.set()
+            while not reap(world.sessions):
+                world.pass_time(lease_expires_at=timedelta(hours=1))
+            run_to_end(context, world, job_id)
+            with world.sessions.begin() as session:
+                session.execute(update(JobRow).values(finished_at=database_now(session) - timedelta(hours=1)))
+            sweep(context)
+            swept.append(stored())
+        put_file(key, path)
+
+    frozen = threading.Event()
+    monkeypatch.setattr(context.store, "put_file", freeze_once)
+    run(context, step_id, write_something)
+    assert world.get(job_id).swept_at is not None
+    assert stored() > swept[0]
+    sweep_after_deletions(context)
+    with world.sessions.begin() as session:
+        for message in session.scalars(select(OutboxRow)):
+            message.created_at -= GRACE
+    sweep_after_deletions(context)
+    assert stored() == swept[0]
+
+
 class TestSweeping:
     def test_deletes_what_failed_attempts_left_and_keeps_what_counts(self, context: Context, world: World) -> None:
         job_id = world.job(shards=1)
@@ -84,7 +125,7 @@ class TestSweeping:
             session.add(BlobReferenceRow(blob_id=_blob_of(session, kept.key), owner_id="model_made_of_it"))
             release(session, kept.id)
             session.delete(session.get_one(JobRow, job_id))
-        assert sweep_deleted(context, job_id) > 0
+        assert sweep_left_over(context, job_id, last=False) > 0
         left = set(context.store.keys(f"jobs/{job_id}/"))
         assert kept.key in left
         assert left <= {kept.key, *(row.key for row in gone)}

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from app.jobs import leases
-from app.jobs.states import FINAL
+from app.jobs.states import FINAL, waiting_jobs
 from tests.worlds.jobs import World
 from workers.reaper import reap
 
@@ -92,6 +92,13 @@ class TestInputs:
         assert job.status == "failed"
         assert job.error is not None
         assert "fell silent" in job.error["detail"]
+
+    def test_name_the_jobs_that_wait_in_the_order_in_which_they_are_locked(self, world: World) -> None:
+        model_id = world.model(status="inspecting")
+        for job_id in ("job_2", "job_3", "job_1"):
+            world.job(model_id=model_id, job_id=job_id)
+        with world.sessions() as session:
+            assert waiting_jobs(session, world.tenant_id, model_id) == ["job_1", "job_2", "job_3"]
 
 
 class TestCancel:

@@ -6,18 +6,25 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import InternalError, OperationalError
 
 from app.auth.service import Caller
 from app.blobs.service import sweep
+from app.jobs.tables import OutboxRow
 from app.settings import MIB
 from app.uploads import completion, repository
 from app.uploads.service import drop_expired
+from app.uploads.tables import UploadRow
 from tests.worlds.api import Server, Tenant, expect, expect_problem
+from workers.cache import ContentCache
+from workers.context import Context
+from workers.sweeper import GRACE, sweep_after_deletions
 
 LARGE = bytes(5 * MIB)
 
@@ -38,6 +45,15 @@ def sent(tenant: Tenant, data: bytes, **fields: Any) -> str:
     upload = tenant.announce(data, **fields)
     tenant.send_parts(upload, data)
     return f"/v1/uploads/{upload['id']}"
+
+
+def change_upload(server: Server, upload_id: str, **values: datetime | None) -> UploadRow:
+    with server.runtime.write.begin() as session:
+        upload = repository.lock_upload(session, upload_id)
+        assert upload is not None
+        for name, value in values.items():
+            setattr(upload, name, value)
+        return upload
 
 
 class TestCompleteUpload:
@@ -65,12 +81,29 @@ class TestCompleteUpload:
     def test_is_not_swept_away_under_its_hands(self, server: Server, tenant: Tenant, busy: ExitStack) -> None:
         url = sent(tenant, b"large")
         expect(tenant.post(f"{url}/complete"), 202)
-        with server.runtime.write.begin() as session:
-            upload = repository.lock_upload(session, url.rpartition("/")[2])
-            assert upload is not None
-            upload.expires_at = datetime.now(UTC) - timedelta(seconds=1)
+        change_upload(server, url.rpartition("/")[2], expires_at=datetime.now(UTC) - timedelta(seconds=1))
         drop_expired(server.runtime)
         busy.close()
+        expect(tenant.post(f"{url}/complete"), 200)
+
+    def test_is_not_swept_away_though_it_began_when_that_was_decided(
+        self, server: Server, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = sent(tenant, b"large")
+        upload_id = url.rpartition("/")[2]
+        change_upload(server, upload_id, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+        find_expired = repository.expired
+
+        def begin_meanwhile(*arguments: Any, **options: Any) -> Any:
+            found = find_expired(*arguments, **options)
+            assert upload_id in [upload.id for upload in found]
+            change_upload(server, upload_id, completing_until=datetime.now(UTC) + timedelta(minutes=1))
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(repository, "expired", begin_meanwhile)
+            drop_expired(server.runtime)
+        change_upload(server, upload_id, completing_until=None)
         expect(tenant.post(f"{url}/complete"), 200)
 
     def test_leaves_nothing_of_an_upload_that_is_deleted_meanwhile(self, tenant: Tenant, busy: ExitStack) -> None:
@@ -81,13 +114,25 @@ class TestCompleteUpload:
         expect_problem(tenant.post(f"{url}/complete"), 404)
         assert tenant.stored() == set()
 
+    def test_leaves_nothing_either_where_its_process_died_before_it_heard_of_that(
+        self, server: Server, tenant: Tenant, tmp_path: Path
+    ) -> None:
+        url = sent(tenant, b"large")
+        upload = change_upload(server, url.rpartition("/")[2], completing_until=datetime.now(UTC) + timedelta(minutes=1))
+        assert tenant.delete(url).status_code == 204
+        context = Context(server.runtime, tmp_path, ContentCache(tmp_path / "cache", limit_bytes=1))
+        sweep_after_deletions(context)
+        server.runtime.store.put_bytes(upload.key, b"large")  # the last that it had asked of the store
+        with server.runtime.write.begin() as session:
+            for message in session.scalars(select(OutboxRow).where(OutboxRow.topic == "sweep")):
+                message.created_at -= GRACE
+        sweep_after_deletions(context)
+        assert tenant.stored() == set()
+
     def test_takes_up_what_a_process_left_that_died(self, server: Server, tenant: Tenant) -> None:
         """After it put the parts together, before it had read them."""
         url = sent(tenant, b"large")
-        with server.runtime.write.begin() as session:
-            upload = repository.lock_upload(session, url.rpartition("/")[2])
-            assert upload is not None
-            upload.completing_until = datetime.now(UTC) - timedelta(seconds=1)
+        upload = change_upload(server, url.rpartition("/")[2], completing_until=datetime.now(UTC) - timedelta(seconds=1))
         completion._assemble(server.runtime, upload)
         assert [part["received"] for part in expect(tenant.get(url), 200)["parts"]] == [True]
         assert expect(tenant.post(f"{url}/complete"), 200)["status"] == "completed"
