@@ -80,7 +80,7 @@ class Relay:
             (1.0, self.reap),
             (1.0, self._ring_for_ready_steps),
             (1.0, self._ring_for_due_deliveries),
-            (10.0, self._end_overdue_jobs),
+            (1.0, self._end_overdue_jobs),
             (5.0, self._sweep_after_deletions),
             (300.0, self._sweep_jobs),
             (300.0, self._keep_house),

@@ -7,11 +7,14 @@ import threading
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
-from app.jobs import leases
+from app.jobs import leases, states
+from app.jobs.leases import LeaseLost
 from app.jobs.states import FINAL
+from app.jobs.tables import JobRow, StepAttemptRow
 from tests.worlds.jobs import World
-from workers.reaper import reap
+from workers.reaper import end_overdue_jobs, reap
 
 
 class TestStages:
@@ -147,6 +150,27 @@ class TestCancel:
         world.pass_time(lease_expires_at=timedelta(minutes=2))
         reap(world.sessions)
         assert world.get(job_id).status == "cancelled"
+
+    def test_needs_nobodys_consent_once_workers_have_had_time_to_let_go(self, world: World) -> None:
+        job_id = world.job(shards=2)
+        leases_held = [world.claim_next(job_id) for _ in range(2)]
+        world.cancel(job_id)
+        with world.sessions.begin() as session:
+            leases.drop_step(session, leases_held[0])
+        assert end_overdue_jobs(world.sessions) == 0, "the other may let go of itself"
+        with world.sessions.begin() as session:
+            job = session.get_one(JobRow, job_id)
+            assert job.deadline_at is not None
+            job.deadline_at -= states.LETTING_GO
+        assert end_overdue_jobs(world.sessions) == 1
+        assert world.get(job_id).status == "cancelled"
+        assert world.event_types(job_id)[-1] == "job.cancelled"
+        assert {status for _, status in world.statuses(job_id)} == {"cancelled"}
+        with world.sessions() as session:
+            assert {*session.scalars(select(StepAttemptRow.outcome))} == {"cancelled"}
+        with pytest.raises(LeaseLost):
+            world.renew(leases_held[1])
+        assert end_overdue_jobs(world.sessions) == 0
 
     def test_twice_is_cancelling_once(self, world: World) -> None:
         job_id = world.job(shards=1)
