@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.jobs import leases, states
-from app.jobs.leases import LeaseLost
+from app.jobs.leases import Lease, LeaseLost
 from app.jobs.states import FINAL
 from app.jobs.tables import JobRow, StepAttemptRow
-from tests.worlds.jobs import World
+from app.webhooks import emit
+from app.webhooks.tables import DeliveryRow, WebhookRow
+from tests.worlds.jobs import World, make_world
 from workers.reaper import end_overdue_jobs, reap
 
 
@@ -232,6 +238,61 @@ class TestWebhookMessages:
         [delivery] = world.deliveries()
         assert len(delivery.body.encode()) < 20_000
         assert json.loads(delivery.body)["data"]["id"] == job_id
+
+
+class TestDeletedWebhook:
+    """An endpoint that goes while a job ends costs the job nothing. On SQLite the two wait for one another anyway."""
+
+    @pytest.fixture
+    def world(self, shared_postgres_url: str) -> Iterator[World]:
+        with make_world(shared_postgres_url) as made:
+            yield made
+
+    @pytest.fixture
+    def webhook_id(self, world: World) -> str:
+        return world.webhook(["job.succeeded"])
+
+    @pytest.fixture
+    def last(self, world: World, webhook_id: str) -> Lease:
+        """The last step of a job of which the endpoint is to hear."""
+        job_id = world.job(shards=1)
+        world.run_to(job_id, "publish")
+        return world.claim_next(job_id)
+
+    def delete(self, world: World, webhook_id: str) -> None:
+        with world.sessions.begin() as session:
+            session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            session.delete(session.get_one(WebhookRow, webhook_id, with_for_update=True))
+
+    def test_waits_for_the_message_that_is_being_written(
+        self, world: World, webhook_id: str, last: Lease, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owe = emit.owe
+
+        def owe_while_it_is_deleted(session: Session, endpoint: WebhookRow, **message: Any) -> DeliveryRow:
+            with pytest.raises(OperationalError, match="lock timeout"):
+                self.delete(world, webhook_id)
+            return owe(session, endpoint, **message)
+
+        monkeypatch.setattr(emit, "owe", owe_while_it_is_deleted)
+        assert world.complete(last)
+        assert len(world.deliveries()) == 1
+        self.delete(world, webhook_id)
+        assert world.deliveries() == []
+
+    def test_is_owed_nothing_once_it_is_going(self, world: World, webhook_id: str, last: Lease) -> None:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+        completing = threading.Thread(target=world.complete, args=[last])
+        with world.sessions.begin() as session, world.sessions() as looking:
+            session.delete(session.get_one(WebhookRow, webhook_id, with_for_update=True))
+            session.flush()
+            completing.start()
+            while not looking.scalar(waiting):
+                looking.rollback()
+        completing.join()
+        assert last.job_id is not None
+        assert (world.get(last.job_id).status, world.step(last.step_id).attempt) == ("succeeded", 1)
+        assert world.deliveries() == []
 
 
 class TestEvents:
