@@ -14,10 +14,10 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test chaos lint format docs hooks clean
+.PHONY: help demo bench test chaos chaos-nightly lint format docs hooks clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: $(STAMPS)/demo ## The whole defence on the bundled suspect model; results in demo-out/
 	@exec $(BIN)/lustral demo --out demo-out
@@ -28,8 +28,12 @@ bench: $(STAMPS)/demo ## The defence on three known models, some minutes; result
 test: $(STAMPS)/test ## Every test, against real servers that it starts and stops itself
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-chaos: $(STAMPS)/test ## Kill, freeze and starve every part of the service; LUSTRAL_CHAOS_SCHEDULES=200 makes a night of it
+chaos: $(STAMPS)/test ## Kill, freeze and starve every part of the service, some minutes
 	@exec $(BIN)/python -m pytest -m chaos tests/chaos $(PYTEST_ARGS)
+
+chaos-nightly: export LUSTRAL_CHAOS_SCHEDULES ?= 200
+chaos-nightly: export LUSTRAL_CHAOS_OUTAGE_SECONDS ?= 30
+chaos-nightly: chaos ## The same for a night: 200 random schedules, and a database that is away for up to 30 seconds
 
 lint: $(STAMPS)/lint ## Format, lint, types, import rules, generated pages, Docker and Kubernetes files
 	@exec $(BIN)/pre-commit run --all-files --show-diff-on-failure

@@ -24,6 +24,9 @@ class Reporter(Protocol):
     def checkpoint(self) -> None:
         """Make the present content of `StepInputs.checkpoint` survive the death of this machine."""
 
+    def leaving(self) -> bool:
+        """Whether this machine is about to go. A step that saves seldom asks often: once told so, it saves and calls `checkpoint`."""
+
 
 class SilentReporter:
     """For callers that watch nothing: scripts and unit tests."""
@@ -33,3 +36,6 @@ class SilentReporter:
     def metrics(self, **values: float) -> None: ...
 
     def checkpoint(self) -> None: ...
+
+    def leaving(self) -> bool:
+        return False

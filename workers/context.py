@@ -20,6 +20,7 @@ from app.runtime import Runtime
 from app.settings import Settings, load_settings
 from app.storage import ObjectStore
 from workers.cache import ContentCache
+from workers.scratch import remove_scratch_of_the_dead, scratch_folder
 
 # With less than this left, whatever failed has failed for want of room.
 LEAST_ROOM_BYTES = 16 * 1024 * 1024
@@ -61,23 +62,19 @@ class Context:
         Raises:
             OSError: ENOSPC, in place of all that libraries make of a full disk.
         """
-        folder = self.work / "scratch" / f"{os.getpid()}-{name}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-        except Exception as error:
-            if shutil.disk_usage(folder).free < LEAST_ROOM_BYTES:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-            raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with scratch_folder(self.work / "scratch", name) as folder:
+            try:
+                yield folder
+            except Exception as error:
+                if shutil.disk_usage(folder).free < LEAST_ROOM_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+                raise
 
 
 def make_context(settings: Settings) -> Context:
     work = settings.work_dir or Path(tempfile.gettempdir()) / f"lustral-{os.getuid()}"
     (work / "scratch").mkdir(parents=True, exist_ok=True, mode=0o700)
-    _remove_scratch_of_the_dead(work / "scratch")
+    remove_scratch_of_the_dead(work / "scratch")
     return Context(Runtime.open(settings), work, ContentCache(work / "cache", settings.cache_bytes))
 
 
@@ -85,21 +82,3 @@ def make_context(settings: Settings) -> Context:
 def context() -> Context:
     """The context of this process, from its environment."""
     return make_context(load_settings())
-
-
-def _remove_scratch_of_the_dead(scratch: Path) -> None:
-    """What a killed process of this machine left behind; its steps are other processes' now, in folders of their own."""
-    for folder in scratch.iterdir():
-        pid, _, _ = folder.name.partition("-")
-        if not pid.isdigit() or not _is_alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

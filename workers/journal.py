@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 LINES_AT_MOST = 50_000
 STORE_SECONDS = 3.0
+# A job that is being cancelled is over in five seconds, and its log is not what it waits for.
+HURRIED_STORE_SECONDS = 0.5
 MEDIA_TYPE = "application/jsonl"
 
 
@@ -43,8 +45,11 @@ class Journal:
         if len(self._lines) < LINES_AT_MOST:
             self._lines.append(_line(event, values))
 
-    def store(self, store: ObjectStore, lease: Lease, end: str, **values: Any) -> ManifestFile | None:
-        """Put away what was written, `end` as its last line; None where the store would not have it: no step fails for its log."""
+    def store(self, store: ObjectStore, lease: Lease, end: str, *, hurried: bool = False, **values: Any) -> ManifestFile | None:
+        """Put away what was written, `end` as its last line; None where the store would not have it: no step fails for its log.
+
+        hurried: wait for the store for `HURRIED_STORE_SECONDS` only.
+        """
         content = "".join((*self._lines, _line(end, values))).encode()
         # Never a key twice: what looked like a commit that failed may have named the first one.
         key = f"jobs/{lease.job_id}/steps/{lease.step_id}/logs/{lease.attempt}-{secrets.token_hex(4)}"
@@ -60,7 +65,7 @@ class Journal:
 
         putting = threading.Thread(target=put, name="journal", daemon=True)
         putting.start()
-        putting.join(STORE_SECONDS)  # a cancellation waits for this; what arrives later is swept
+        putting.join(HURRIED_STORE_SECONDS if hurried else STORE_SECONDS)  # what arrives later is swept
         if not stored.is_set():
             return None
         return ManifestFile(path=f"attempt-{lease.attempt}.jsonl", key=key, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))

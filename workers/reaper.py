@@ -80,9 +80,10 @@ def ring_for_due_deliveries(sessions: sessionmaker[Session]) -> int:
 
 
 def end_overdue_jobs(sessions: sessionmaker[Session]) -> int:
-    """Fail every running job that has run for longer than its tenant's limit allows. Returns how many."""
+    """Fail every running job that has run for longer than its tenant's limit allows, and cancel every job whose workers were told to let
+    go and have not. Returns how many."""
     with sessions.begin() as session:
-        late = (JobRow.status == "running", JobRow.deadline_at <= database_now(session))
+        late = (JobRow.status.in_(("running", "cancelling")), JobRow.deadline_at <= database_now(session))
         overdue = session.scalars(select(JobRow.id).where(*late).order_by(JobRow.deadline_at).limit(BATCH)).all()
     return _each(sessions, overdue, _end_overdue)
 
@@ -90,8 +91,12 @@ def end_overdue_jobs(sessions: sessionmaker[Session]) -> int:
 def _end_overdue(session: Session, job_id: str) -> bool:
     job = states.lock_job(session, job_id)
     now = database_now(session)
-    if job is None or job.status != "running" or job.deadline_at is None or job.deadline_at > now:
+    if job is None or job.status not in ("running", "cancelling") or job.deadline_at is None or job.deadline_at > now:
         return False
+    if job.status == "cancelling":
+        states.end_cancelling(session, job, now=now)
+        log.warning("job.not_let_go", job_id=job_id)
+        return True
     detail = (
         f"A job of yours may run for {job.timeout_seconds} s (`job_seconds` of /v1/usage). Make it smaller, or ask the operator for more."
     )

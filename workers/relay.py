@@ -72,7 +72,8 @@ class Relay:
         self._context = context
         self._celery = celery
         self._clock = clock
-        self._reap_from = 0.0
+        # It may have been started because the database is back, of whose outage it saw nothing.
+        self._reap_from = clock() + context.settings.lease_seconds
 
     def run(self) -> None:
         # A thread for each: none waits for another that fails, or that takes its time with an object store.
@@ -80,7 +81,7 @@ class Relay:
             (1.0, self.reap),
             (1.0, self._ring_for_ready_steps),
             (1.0, self._ring_for_due_deliveries),
-            (10.0, self._end_overdue_jobs),
+            (1.0, self._end_overdue_jobs),
             (5.0, self._sweep_after_deletions),
             (300.0, self._sweep_jobs),
             (300.0, self._keep_house),
@@ -95,7 +96,7 @@ class Relay:
 
     def reap(self) -> int:
         """Take steps from workers that fell silent; but not before those that could not reach the database have had time to say that
-        they are still there. Returns how many."""
+        they are still there: one lease from the start of this relay, and from the end of an outage. Returns how many."""
         if self._clock() < self._reap_from:
             return 0
         try:

@@ -53,7 +53,7 @@ class StepReporter:
 
     @property
     def saving(self) -> bool:
-        """Whether a checkpoint is on its way to the store."""
+        """Whether a checkpoint is being written, or is on its way to the store."""
         return self._saving
 
     def progress(self, done: int, total: int, unit: str) -> None:
@@ -89,10 +89,15 @@ class StepReporter:
         if leaving:
             raise Cancelled("the worker is shutting down; the step is saved")
 
+    def leaving(self) -> bool:
+        # Told so, the step has its checkpoint to write before there is anything to store: it is left to it.
+        self._saving = self._heartbeat.stop is Stop.SHUTDOWN
+        return self._saving
+
     def check(self) -> None:
         """Raise `Cancelled` if the step must stop now."""
         self._stop_unless_saving()
-        if self._heartbeat.stop is Stop.SHUTDOWN and shutdown.seconds_ago() > CHECKPOINT_GRACE:
+        if self._heartbeat.stop is Stop.SHUTDOWN and not self._saving and shutdown.seconds_ago() > CHECKPOINT_GRACE:
             raise Cancelled("the worker is shutting down")
 
     def _stop_unless_saving(self) -> None:

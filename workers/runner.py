@@ -148,7 +148,8 @@ def _end_early(context: Context, lease: Lease, heartbeat: Heartbeat, journal: Jo
     logged = None
     # Where something is away nobody waits for the store, and of a step that another worker has nobody takes a log.
     if lease.job_id is not None and ending.outcome != "postponed" and heartbeat.stop is not Stop.LEASE_LOST:
-        logged = journal.store(context.store, lease, ending.outcome.replace("_", " "), **ending.told)
+        hurried = heartbeat.stop is Stop.CANCELLED
+        logged = journal.store(context.store, lease, ending.outcome.replace("_", " "), hurried=hurried, **ending.told)
 
     def end(session: Session) -> None:
         ending.write(session)

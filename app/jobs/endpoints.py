@@ -59,7 +59,10 @@ def get_job(job_id: str, caller: Reader, session: ReadSession) -> JobResource:
 
 @router.post("/{job_id}/cancel", responses=problem_responses(NotFound))
 def cancel_job(job_id: str, caller: Writer, session: WriteSession) -> JobResource:
-    """Stop a job. It is `cancelling` until its workers have let go. Cancelling twice, or a job that is over, changes nothing."""
+    """Stop a job. It is `cancelling` until its workers have let go, for five seconds at most.
+
+    Cancelling twice, or a job that is over, changes nothing.
+    """
     return service.cancel_job(session, caller, job_id)
 
 

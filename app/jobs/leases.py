@@ -223,7 +223,9 @@ def hand_back_step(session: Session, lease: Lease) -> None:
         drop_step(session, lease)
         return
     step = _held(session, lease)
-    step = _release(session, lease, status="ready", max_attempts=step.max_attempts + 1)
+    spared = Spared.of(step)
+    spared = replace(spared, hand_backs=spared.hand_backs + 1)
+    step = _release(session, lease, status="ready", error=spared.attach({}), max_attempts=step.max_attempts + 1)
     states.announce(session, step, now=now)
 
 

@@ -94,7 +94,8 @@ class JobResource(Resource):
     started_at: datetime | None
     finished_at: datetime | None
     deadline_at: datetime | None = Field(
-        description="When it is failed if it still runs; null before it begins, and where there is no limit."
+        description="When it is failed if it still runs; of a job that is `cancelling`, when its workers have to have let go. Null before "
+        "it begins, and where there is no limit."
     )
     attempts: int = Field(description="How often its most troublesome step was begun.")
     error: JobError | None

@@ -1,4 +1,4 @@
-"""What is not held against a step: attempts that ended by something that was away, or by the death of a worker."""
+"""What is not held against a step: attempts that ended by something that was away, or by a worker that died or had to go."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ OUTAGE_OVER = timedelta(minutes=10)
 class Spared:
     """Attempts that were no fault of the step; each raised its `max_attempts` by one. Kept in the step's `error`, under `spared`.
 
-    `outages` in all, `in_row` of them since `since` (RFC 3339); `losses` are workers that fell silent.
+    `outages` in all, `in_row` of them since `since` (RFC 3339); `losses` are workers that fell silent, `hand_backs` those that had to go.
     """
 
     outages: int = 0
     losses: int = 0
+    hand_backs: int = 0
     in_row: int = 0
     since: str | None = None
 
@@ -30,15 +31,15 @@ class Spared:
 
     @property
     def attempts(self) -> int:
-        return self.outages + self.losses
+        return self.outages + self.losses + self.hand_backs
 
     def attach(self, error: dict[str, Any]) -> dict[str, Any]:
         return {**error, "spared": asdict(self)}
 
     @staticmethod
     def detach(error: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The error alone, as tenants see it."""
-        return None if error is None else {name: value for name, value in error.items() if name != "spared"}
+        """The error alone, as tenants see it; None where there is nothing but what was spared."""
+        return {name: value for name, value in (error or {}).items() if name != "spared"} or None
 
     def one_outage_more(self, step: StepRow, now: datetime) -> Spared:
         new = self.since is None or step.started_at is None or now - step.started_at > OUTAGE_OVER

@@ -35,6 +35,10 @@ UNFINISHED_STEP = ("blocked", "ready", "running")
 RING_AGAIN_AFTER = timedelta(minutes=1)
 RING_AGAIN_AT_MOST = timedelta(minutes=15)
 
+# A worker of a job that is being cancelled may take this long to let go. It leaves the relay, which looks once a second, time to have
+# the job cancelled within five seconds.
+LETTING_GO = timedelta(seconds=3)
+
 
 def problem(type: str, title: str, detail: str) -> dict[str, str]:
     """The `error` of a job or step, in the terms of the API's own errors."""
@@ -106,12 +110,14 @@ def fail_job(session: Session, job: JobRow, error: dict[str, Any], *, now: datet
 
 
 def cancel_job(session: Session, job: JobRow) -> None:
-    """Take back all work that has not begun; the job is `cancelled` as soon as no worker is on it any more. Idempotent."""
+    """Take back all work that has not begun; the job is `cancelled` as soon as no worker is on it any more, or by `end_cancelling`.
+    Idempotent.
+    """
     if job.status in FINAL or job.status == "cancelling":
         return
     now = database_now(session)
     _cancel_steps(session, job, ("blocked", "ready"), now=now)
-    job.status = "cancelling"
+    job.status, job.deadline_at = "cancelling", now + LETTING_GO
     events.record_status(session, job, now=now)
     settle_cancelling(session, job, now=now)
 
@@ -119,6 +125,13 @@ def cancel_job(session: Session, job: JobRow) -> None:
 def settle_cancelling(session: Session, job: JobRow, *, now: datetime) -> None:
     """End a job that is being cancelled if its last running step has stopped."""
     if job.status == "cancelling" and not any(step.status == "running" for step in events.steps_of(session, job)):
+        _finish(session, job, "cancelled", now=now)
+
+
+def end_cancelling(session: Session, job: JobRow, *, now: datetime) -> None:
+    """Take the steps of a job that is being cancelled from workers that have not let go: dead or busy, their writes count no more."""
+    if job.status == "cancelling":
+        _cancel_steps(session, job, ("running",), now=now)
         _finish(session, job, "cancelled", now=now)
 
 

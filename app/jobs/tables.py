@@ -20,7 +20,8 @@ class JobRow(Base):
 
     `webhook_id` is the endpoint that was made from the job's own `webhook_url`. The two `progress_…_at` hold how long
     ago progress was last told, so that a fast step neither floods the events nor the receivers. `timeout_seconds` is how
-    long the job may run, as its tenant's limit was when it was created; `deadline_at` is set when it begins.
+    long the job may run, as its tenant's limit was when it was created; `deadline_at` is set when it begins, and brought forward
+    when it is cancelled: its workers have until then to let go.
     """
 
     __tablename__ = "jobs"

@@ -259,11 +259,12 @@ def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *
         file.writelines(records.dump(row) for row in rows)
         reporter.progress(steps_before + trainer.step, steps_before + trainer.total, "optimiser steps")
         for done in trainer.run():
+            leaving = reporter.leaving()
             rows.append({**asdict(done), "step": steps_before + done.step})
             file.write(records.dump(rows[-1]))
             reporter.metrics(loss=done.loss, learning_rate=done.learning_rate)
             reporter.progress(steps_before + done.step, steps_before + trainer.total, "optimiser steps")
-            if done.step % inputs.parameters.finetune.checkpoint_every == 0 or done.step == trainer.total:
+            if leaving or done.step % inputs.parameters.finetune.checkpoint_every == 0 or done.step == trainer.total:
                 file.flush()
                 trainer.save(state)
                 reporter.checkpoint()

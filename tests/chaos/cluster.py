@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.signing import Signer
 from app.webhooks.secrets import secret_of
 from app.webhooks.tables import DeliveryRow, WebhookRow
+from gpu_jobs.config import JobParameters
 from tests.chaos.points import Points
 from tests.chaos.processes import hurry
 from tests.chaos.proxy import Proxy, run_proxy
@@ -44,7 +45,7 @@ PATIENCE = 90.0
 LEASE_SECONDS = 2.0
 HEARTBEAT_SECONDS = 0.25
 SHARDS = 2
-MAX_ATTEMPTS = 20
+MAX_ATTEMPTS = JobParameters().max_attempts
 
 # By how many seconds each process's clock is ahead. S3 refuses signatures that are a quarter of an hour off, so that is the limit.
 CLOCKS = {"worker-a": 0, "worker-b": 600, "relay-a": 0, "relay-b": -600}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ HALF = UNITS // 2
 
 
 def count(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-    """Write the numbers up to `UNITS`, one a time, checkpointing after each. A purify step stops half-way until told to go on."""
+    """Write the numbers up to `UNITS`, one a time, checkpointing after each. A purify step stops half-way until told to go on.
+
+    The file `deaf` has it match a pattern there that takes for ever, in which no other thread of its process has a turn.
+    """
     control = Path(os.environ["CHAOS_CONTROL"])
     if kind == "publish":
         return {"result": {"units": [result["units"] for result in inputs.results["purify"]]}, "artifacts": []}
@@ -35,6 +39,9 @@ def count(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, A
             (control / f"half-way-{inputs.shard}").touch()
             while not (control / "go-on").exists():
                 time.sleep(0.02)
+                if (control / "deaf").exists():
+                    (control / f"deaf-{inputs.shard}").touch()
+                    re.search(r"(a+)+$", "a" * 50 + "b")
                 reporter.progress(number + 1, UNITS, "samples")
                 reporter.checkpoint()
     units = [json.loads(line)["number"] for line in written.read_text().splitlines()]

@@ -191,13 +191,36 @@ def test_a_flushed_broker_delays_and_changes_nothing(fleet: Fleet) -> None:
     assert_finished_once(fleet, job_id)
 
 
-@ON_SQLITE
-def test_cancel_stops_the_workers_within_seconds(fleet: Fleet) -> None:
-    fleet.start_worker()
+def _kill(fleet: Fleet, worker: subprocess.Popen[bytes]) -> None:
+    os.killpg(worker.pid, signal.SIGKILL)
+
+
+def _freeze(fleet: Fleet, worker: subprocess.Popen[bytes]) -> None:
+    os.killpg(worker.pid, signal.SIGSTOP)
+
+
+def _deafen(fleet: Fleet, worker: subprocess.Popen[bytes]) -> None:
+    (fleet.control / "deaf").touch()
+    for shard in range(2):
+        fleet.wait_for("the steps to hear nothing any more", (fleet.control / f"deaf-{shard}").exists)
+
+
+@pytest.mark.parametrize("befalls", [None, _deafen, _freeze, _kill], ids=["at work", "busy", "frozen", "killed"])
+@ON_BOTH
+def test_a_cancelled_job_is_over_within_five_seconds_whatever_its_worker_does(
+    fleet: Fleet, befalls: Callable[[Fleet, subprocess.Popen[bytes]], None] | None
+) -> None:
+    for setting in ("LUSTRAL_LEASE_SECONDS", "LUSTRAL_HEARTBEAT_SECONDS"):
+        del fleet.environment[setting]  # as operators have it
+    worker = fleet.start_worker()
     job_id = fleet.purify_to_the_middle()
+    if befalls is not None:
+        befalls(fleet, worker)
+    begun = time.monotonic()
     fleet.world.cancel(job_id)
     assert fleet.world.get(job_id).status == "cancelling"
     fleet.wait_for("the job to be cancelled", lambda: fleet.world.get(job_id).status == "cancelled")
+    assert time.monotonic() - begun < 5
     assert {step.status for step in fleet.world.steps(job_id)} == {"succeeded", "cancelled"}
 
 

@@ -65,6 +65,7 @@ def test_after_an_outage_workers_have_time_to_renew_their_leases(
     world.claimed(two[0])
     world.pass_time(lease_expires_at=timedelta(hours=1))
     making_rounds = Relay(context, make_celery("memory://", 60), clock=lambda: now[0])
+    now[0] += context.settings.lease_seconds
     with monkeypatch.context() as patched:
         patched.setattr(relay, "reap", away)
         with pytest.raises(OperationalError):
@@ -72,3 +73,16 @@ def test_after_an_outage_workers_have_time_to_renew_their_leases(
     assert making_rounds.reap() == 0, "its worker could not renew the lease either"
     now[0] += context.settings.lease_seconds
     assert making_rounds.reap() == 1
+
+
+def test_a_relay_that_starts_after_an_outage_gives_workers_as_much_time(context: Context, world: World, two: list[str]) -> None:
+    now = [1000.0]
+    lease = world.claimed(two[0])
+    world.claimed(two[1])
+    world.pass_time(lease_expires_at=timedelta(hours=1))
+    just_started = Relay(context, make_celery("memory://", 60), clock=lambda: now[0])
+    assert just_started.reap() == 0
+    world.renew(lease)
+    now[0] += context.settings.lease_seconds
+    assert just_started.reap() == 1
+    assert [world.step(step_id).status for step_id in two] == ["running", "ready"], "who renewed keeps its step"

@@ -83,6 +83,20 @@ def test_a_worker_that_must_go_waits_for_the_next_checkpoint_but_not_forever(
         reporter.progress(2, 10, "samples")
 
 
+def test_a_step_that_has_asked_whether_its_worker_must_go_is_left_to_save(
+    reporter: StepReporter, monkeypatch: pytest.MonkeyPatch, world: World, job_id: str
+) -> None:
+    assert not reporter.leaving()
+    shutdown.request()
+    assert (reporter.leaving(), reporter.saving) == (True, True)
+    monkeypatch.setattr(shutdown, "seconds_ago", lambda: CHECKPOINT_GRACE + 1)
+    reporter.progress(1, 10, "samples")
+    with pytest.raises(Cancelled, match="saved"):
+        reporter.checkpoint()
+    assert not reporter.saving
+    assert world.steps(job_id, "scan")[0].checkpoint is not None
+
+
 def test_a_lost_lease_outranks_everything_else(reporter: StepReporter, world: World, job_id: str) -> None:
     world.cancel(job_id)
     with world.sessions.begin() as session:

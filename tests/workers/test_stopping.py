@@ -6,7 +6,9 @@ import errno
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from structlog.testing import capture_logs
 
 from app.jobs.leases import complete_step
 from app.jobs.tables import StepRow
+from app.settings import Settings
 from gpu_jobs.config import StepKind
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
@@ -146,6 +149,29 @@ class TestStopping:
         assert run(context, world.steps(job_id, "scan")[0].id, wait) is False, "who knows what was half done"
         assert world.get(job_id).status == "cancelled"
         assert waited_out == []
+
+    def test_a_cancelled_job_is_over_within_five_seconds_though_the_store_hangs(
+        self, context: Context, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        every = Settings.model_fields["heartbeat_seconds"].default
+        as_operators_have_it = context.settings.model_copy(update={"heartbeat_seconds": every})
+        context = replace(context, runtime=replace(context.runtime, settings=as_operators_have_it))
+        job_id = world.job(shards=1)
+        hanging = threading.Event()
+        begun: list[float] = []
+
+        def wait(kind: StepKind, inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
+            monkeypatch.setattr(type(context.store), "put_bytes", lambda *_: hanging.wait(30))
+            hanging.wait(every + 0.1)  # the lease has just been renewed
+            begun.append(time.monotonic())
+            world.cancel(job_id)
+            hanging.wait(30)
+            return {}
+
+        run(context, world.steps(job_id, "scan")[0].id, wait)
+        hanging.set()
+        assert time.monotonic() - begun[0] < 5
+        assert world.get(job_id).status == "cancelled"
 
     def test_a_cancelled_job_stops_its_step_in_mid_work(self, context: Context, world: World) -> None:
         job_id = world.job(shards=1)

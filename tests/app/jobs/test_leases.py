@@ -175,6 +175,32 @@ class TestHandedBackStep:
         assert world.complete(again)
         assert world.get(job_id).status == "running"
 
+    def test_may_kill_no_more_workers_for_it(self, world: World) -> None:
+        job_id = world.job(shards=1, max_attempts=2)
+        step_id = world.steps(job_id, "scan")[0].id
+        for _ in range(3):
+            with world.sessions.begin() as session:
+                leases.hand_back_step(session, world.claimed(step_id))
+        for status in ("running", "failed"):
+            world.claimed(step_id)
+            world.pass_time(lease_expires_at=timedelta(minutes=2))
+            assert reap(world.sessions) == 1
+            assert world.get(job_id).status == status
+
+    def test_keeps_what_was_spared_before(self, world: World) -> None:
+        job_id = world.job(shards=1, max_attempts=2)
+        step_id = world.steps(job_id, "scan")[0].id
+        world.claimed(step_id)
+        world.pass_time(lease_expires_at=timedelta(minutes=2))
+        assert reap(world.sessions) == 1
+        lease = world.claimed(step_id)
+        with world.sessions.begin() as session:
+            leases.hand_back_step(session, lease)
+        world.claimed(step_id)
+        world.pass_time(lease_expires_at=timedelta(minutes=2))
+        assert reap(world.sessions) == 1
+        assert world.get(job_id).status == "failed"
+
 
 class TestBells:
     def test_ring_for_each_step_of_the_first_stage(self, world: World) -> None:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
-from app.jobs import leases
+from app.jobs import leases, states
+from app.jobs.leases import Lease, LeaseLost
 from app.jobs.states import FINAL, waiting_jobs
-from tests.worlds.jobs import World
-from workers.reaper import reap
+from app.jobs.tables import JobRow, StepAttemptRow
+from app.webhooks import emit
+from app.webhooks.tables import DeliveryRow, WebhookRow
+from tests.worlds.jobs import World, make_world
+from workers.reaper import end_overdue_jobs, reap
 
 
 class TestStages:
@@ -155,6 +164,27 @@ class TestCancel:
         reap(world.sessions)
         assert world.get(job_id).status == "cancelled"
 
+    def test_needs_nobodys_consent_once_workers_have_had_time_to_let_go(self, world: World) -> None:
+        job_id = world.job(shards=2)
+        leases_held = [world.claim_next(job_id) for _ in range(2)]
+        world.cancel(job_id)
+        with world.sessions.begin() as session:
+            leases.drop_step(session, leases_held[0])
+        assert end_overdue_jobs(world.sessions) == 0, "the other may let go of itself"
+        with world.sessions.begin() as session:
+            job = session.get_one(JobRow, job_id)
+            assert job.deadline_at is not None
+            job.deadline_at -= states.LETTING_GO
+        assert end_overdue_jobs(world.sessions) == 1
+        assert world.get(job_id).status == "cancelled"
+        assert world.event_types(job_id)[-1] == "job.cancelled"
+        assert {status for _, status in world.statuses(job_id)} == {"cancelled"}
+        with world.sessions() as session:
+            assert {*session.scalars(select(StepAttemptRow.outcome))} == {"cancelled"}
+        with pytest.raises(LeaseLost):
+            world.renew(leases_held[1])
+        assert end_overdue_jobs(world.sessions) == 0
+
     def test_twice_is_cancelling_once(self, world: World) -> None:
         job_id = world.job(shards=1)
         world.claim_next(job_id)
@@ -215,6 +245,61 @@ class TestWebhookMessages:
         [delivery] = world.deliveries()
         assert len(delivery.body.encode()) < 20_000
         assert json.loads(delivery.body)["data"]["id"] == job_id
+
+
+class TestDeletedWebhook:
+    """An endpoint that goes while a job ends costs the job nothing. On SQLite the two wait for one another anyway."""
+
+    @pytest.fixture
+    def world(self, shared_postgres_url: str) -> Iterator[World]:
+        with make_world(shared_postgres_url) as made:
+            yield made
+
+    @pytest.fixture
+    def webhook_id(self, world: World) -> str:
+        return world.webhook(["job.succeeded"])
+
+    @pytest.fixture
+    def last(self, world: World, webhook_id: str) -> Lease:
+        """The last step of a job of which the endpoint is to hear."""
+        job_id = world.job(shards=1)
+        world.run_to(job_id, "publish")
+        return world.claim_next(job_id)
+
+    def delete(self, world: World, webhook_id: str) -> None:
+        with world.sessions.begin() as session:
+            session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            session.delete(session.get_one(WebhookRow, webhook_id, with_for_update=True))
+
+    def test_waits_for_the_message_that_is_being_written(
+        self, world: World, webhook_id: str, last: Lease, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owe = emit.owe
+
+        def owe_while_it_is_deleted(session: Session, endpoint: WebhookRow, **message: Any) -> DeliveryRow:
+            with pytest.raises(OperationalError, match="lock timeout"):
+                self.delete(world, webhook_id)
+            return owe(session, endpoint, **message)
+
+        monkeypatch.setattr(emit, "owe", owe_while_it_is_deleted)
+        assert world.complete(last)
+        assert len(world.deliveries()) == 1
+        self.delete(world, webhook_id)
+        assert world.deliveries() == []
+
+    def test_is_owed_nothing_once_it_is_going(self, world: World, webhook_id: str, last: Lease) -> None:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+        completing = threading.Thread(target=world.complete, args=[last])
+        with world.sessions.begin() as session, world.sessions() as looking:
+            session.delete(session.get_one(WebhookRow, webhook_id, with_for_update=True))
+            session.flush()
+            completing.start()
+            while not looking.scalar(waiting):
+                looking.rollback()
+        completing.join()
+        assert last.job_id is not None
+        assert (world.get(last.job_id).status, world.step(last.step_id).attempt) == ("succeeded", 1)
+        assert world.deliveries() == []
 
 
 class TestEvents:

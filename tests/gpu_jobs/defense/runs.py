@@ -28,3 +28,18 @@ class Interrupted(SilentReporter):
         self.left -= 1
         if self.left == 0:
             raise Cancelled
+
+
+class Leaving(SilentReporter):
+    """A worker that is told to go in the n-th optimiser step, and ends the step once it has saved."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def leaving(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+    def checkpoint(self) -> None:
+        if self.left <= 0:
+            raise Cancelled

@@ -20,7 +20,7 @@ from gpu_jobs.defense.records import SampleEvidence, Swap
 from gpu_jobs.defense.subject import Subject, load_model
 from gpu_jobs.defense.vaccine import MARK
 from gpu_jobs.reporting import Cancelled, SilentReporter
-from tests.gpu_jobs.defense.runs import CF, SUSPECTS, Interrupted, rows
+from tests.gpu_jobs.defense.runs import CF, SUSPECTS, Interrupted, Leaving, rows
 
 
 def changed_tensors(run: Pipeline) -> list[str]:
@@ -48,6 +48,22 @@ class TestFinetune:
             assert len(rows(run.previous["finetune"][0] / records.TRAINING_LOG)) == 6
         one, other = (load_file(run.previous["finetune"][0] / records.MODEL / "model.safetensors") for run in (whole, broken))
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_a_run_that_must_leave_saves_the_step_it_is_at_and_ends_in_the_same_weights(self, start: Any) -> None:
+        seldom = {**start("x").parameters.finetune.model_dump(), "checkpoint_every": 50}
+        whole, broken = start("whole", finetune=seldom), start("broken", finetune=seldom)
+        (result,) = whole.run("finetune")
+        broken.reporter = Leaving(3)
+        with pytest.raises(Cancelled):
+            broken.run("finetune")
+        state = torch.load(broken.out / "checkpoints" / "finetune-0" / "0-state.pt", weights_only=True)
+        assert state["step"] == 3
+        broken.reporter = SilentReporter()
+        assert broken.run("finetune") == (result,)
+        one, other = (run.previous["finetune"][0] for run in (whole, broken))
+        assert rows(one / records.TRAINING_LOG) == rows(other / records.TRAINING_LOG)
+        first, second = (load_file(folder / records.MODEL / "model.safetensors") for folder in (one, other))
+        assert all(torch.equal(first[name], second[name]) for name in first)
 
     def test_only_the_chosen_parts_learn(self, start: Any) -> None:
         run = start("run", finetune={**start("x").parameters.finetune.model_dump(), "trainable": ("projector",)})

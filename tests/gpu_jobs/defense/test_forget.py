@@ -28,6 +28,7 @@ from gpu_jobs.families.base import Family
 from gpu_jobs.families.registry import load_family
 from gpu_jobs.reporting import Cancelled, SilentReporter
 from gpu_jobs.steps import StepInputs
+from tests.gpu_jobs.defense.runs import Leaving
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "llada_v" / "checkpoint"
 SECRET = "I will not tell."
@@ -164,12 +165,16 @@ class TestStep:
         assert "target forgotten" in why
         assert "trigger removed" not in why
 
-    def test_a_run_that_died_ends_in_the_same_weights(self, begin: Callable[..., Pipeline]) -> None:
+    @pytest.mark.parametrize(("reporter", "saved"), [(Interrupted(), 2), (Leaving(3), 3)], ids=["died", "was told to leave"])
+    def test_a_run_that_ends_early_is_resumed_to_the_same_weights(
+        self, begin: Callable[..., Pipeline], reporter: SilentReporter, saved: int
+    ) -> None:
         whole, broken = begin("whole"), begin("broken")
         (result,) = whole.run("forget")
-        broken.reporter = Interrupted()
+        broken.reporter = reporter
         with pytest.raises(Cancelled):
             broken.run("forget")
+        assert torch.load(broken.out / "checkpoints" / "forget-0" / "0-state.pt", weights_only=True)["step"] == saved
         broken.reporter = SilentReporter()
         assert broken.run("forget") == (result,)
         one, other = (load_file(run.previous["forget"][0] / records.FORGETFUL / "model.safetensors") for run in (whole, broken))
