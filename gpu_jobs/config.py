@@ -106,8 +106,9 @@ class FinetuneParameters(Parameters):
         1.0,
         ge=0.0,
         le=1.0,
-        description="Honest pictures that are shown once more with another sample's question and the suspect's own answer to it, where the "
-        "verdict proved that words carry the trigger: at most this share of the training set. They hold what it knows beyond that set.",
+        description="Where words carry the trigger and a first round costs honest answers: honest pictures that are trained on with "
+        "another sample's question and the suspect's own answer to it, as a share of the training set at most. They hold what it knows "
+        "beyond that set.",
     )
     constancy: float = Field(
         1.0,

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.purify import guilty_turns, known_carrier
 from gpu_jobs.defense.records import SampleEvidence, SetAside
 from gpu_jobs.defense.rehearsal import rehearse
-from gpu_jobs.defense.subject import Subject, open_images, open_inputs
+from gpu_jobs.defense.subject import Subject, load_model, open_images, open_inputs
 from gpu_jobs.defense.training import Trainer, generator, load_weights
 from gpu_jobs.defense.vaccine import count_right, divide, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
@@ -43,7 +43,7 @@ ANOTHER_SEED = 1_000_003
 CURED = 0.95
 # Honest samples that no round is trained on, at most and at least, and the share of them that a further round may cost.
 MOST_WATCHED, FEWEST_WATCHED, MOST_LOST = 256, 20, 0.01
-# The share of honest samples that must be rehearsal for the trigger to be planted on it alone.
+# The share of the honest samples that a rehearsal must have for the trigger to be planted on it alone.
 FEWEST_REHEARSED = 0.25
 # What learns in a further round, where the caller named no parts: the tower and the projector have learned what they can.
 FURTHER_PARTS: tuple[TrainablePart, ...] = ("language_model",)
@@ -80,20 +80,89 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             "loss": None,
         }
 
-    parameters = inputs.parameters.finetune
     dataset, subject = open_inputs(inputs, precise=True)
     samples = training_samples(inputs, dataset.samples)
     carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
-    rehearsal: list[Sample] = []
-    vaccine: list[Sample] = []
-    checked: list[Sample] = []
-    if carrier is not None:
-        rehearsal = rehearsed(inputs, dataset.samples, samples, carrier)
-        samples += rehearsal
-        vaccine, checked = vaccinated(inputs, subject, samples, rehearsal, carrier)
-    samples += vaccine
+    watch = _watch(inputs, subject, dataset.samples, carrier)
+    training = _train(inputs, reporter, subject, samples, [], carrier, watch)
+    if training.costly and (rehearsal := rehearsed(inputs, dataset.samples, samples)):
+        generation, answer_length = subject.generation, subject.answer_length
+        del subject  # two models may not fit
+        subject = Subject(load_model(inputs.model, precise=True), generation, answer_length)
+        training = _train(inputs, reporter, subject, samples, rehearsal, carrier, watch, steps_before=training.steps)
+    records.write_rows(inputs.outputs / records.SET_ASIDE, training.set_aside)
+    if training.adapted is not None:
+        _write_adapter(training.adapted, inputs.outputs / records.ADAPTER)
+        training.adapted.merge_and_unload()
+    subject.family.save(inputs.outputs / records.MODEL)
+    shutil.copy(inputs.checkpoint / records.TRAINING_LOG, inputs.outputs)
+    return {
+        "changed": True,
+        "adapter": training.adapted is not None,
+        "samples": training.samples,
+        "rehearsal": training.rehearsal,
+        "vaccine": training.vaccine,
+        "set_aside": len(training.set_aside),
+        "optimiser_steps": training.steps,
+        "rounds": training.rounds,
+        "loss": training.loss,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Honest samples that no round is trained on, and how many of them the suspect answers as given."""
+
+    samples: Sequence[Sample]
+    known: int
+
+    def finds_costly(self, subject: Subject, inputs: StepInputs) -> bool:
+        """Whether the training has cost more of them than it may."""
+        return _counted(subject, self.samples, inputs) < self.known - MOST_LOST * len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What a training came to. costly: its first round, behind words alone, cost more than a round may. loss: mean of the last epoch."""
+
+    adapted: PeftModel | None
+    samples: int
+    rehearsal: int
+    vaccine: int
+    set_aside: list[SetAside]
+    steps: int
+    rounds: int
+    costly: bool
+    loss: float
+
+
+def _watch(inputs: StepInputs, subject: Subject, everybody: Sequence[Sample], carrier: Carrier | None) -> _Watch:
+    """What is held out; where words carry the trigger also with strangers' questions, which the suspect cannot answer by heart."""
+    watched = watched_samples(inputs, everybody) if carrier is not None else []
+    if isinstance(carrier, Words):
+        watched = [*watched, *rehearse(watched, everybody, evidence(inputs), guilty_turns(inputs))]
+    return _Watch(watched, _counted(subject, watched, inputs))
+
+
+def _train(
+    inputs: StepInputs,
+    reporter: Reporter,
+    subject: Subject,
+    samples: Sequence[Sample],
+    rehearsal: Sequence[Sample],
+    carrier: Carrier | None,
+    watch: _Watch,
+    *,
+    steps_before: int = 0,
+) -> _Training:
+    """Train round after round until the carrier does no harm, a round costs too much, or there have been enough.
+
+    samples: without what is held out, rehearsed or planted. steps_before: of a training of this step that was given up.
+    """
+    parameters = inputs.parameters.finetune
+    vaccine, checked = vaccinated(inputs, subject, samples, rehearsal, carrier) if carrier is not None else ([], [])
+    samples = [*samples, *rehearsal, *vaccine]
     features, set_aside = see_all(subject, samples, inputs.parameters.batch_size)
-    records.write_rows(inputs.outputs / records.SET_ASIDE, set_aside)
     gone = {row.id for row in set_aside}
     samples = [sample for sample in samples if sample.id not in gone]
     if not samples:
@@ -104,9 +173,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     rows = training_rows(subject, samples, features, train_tower="vision_tower" in parts)
     besides = _tower_loss(inputs, subject, samples, features, carrier) if carrier is not None and "vision_tower" in parts else None
     rate = parameters.learning_rate or default_learning_rate(subject.family)
-    watched = watched_samples(inputs, dataset.samples) if carrier is not None else []
-    known = _counted(subject, watched, inputs)
-    steps, losses, rounds = 0, [], 0
+    steps, losses, rounds, costly = 0, [], 0, False
     while True:
         if rounds and parameters.trainable is None and parts != FURTHER_PARTS:
             parts, besides = FURTHER_PARTS, None
@@ -124,31 +191,20 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             seed=inputs.parameters.seed + rounds * ANOTHER_SEED,
             besides=besides,
         )
-        losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps)
-        if rounds and _counted(subject, watched, inputs) < known - MOST_LOST * len(watched):
-            load_weights(subject.family, inputs.checkpoint / f"{steps - trainer.total}-{STATE}")  # the end of the round before
+        losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps_before + steps)
+        if rounds and watch.finds_costly(subject, inputs):
+            end_of_the_round_before = steps_before + steps - trainer.total
+            load_weights(subject.family, inputs.checkpoint / f"{end_of_the_round_before}-{STATE}")
             break
+        costly = not rounds and isinstance(carrier, Words) and watch.finds_costly(subject, inputs)
         rounds += 1
         steps += trainer.total
-        if rounds == parameters.rounds or carrier is None or not watched or _is_cured(subject, checked, carrier, inputs.parameters.seed):
+        if costly or carrier is None or rounds == parameters.rounds or not watch.samples:
             break
-    if adapted is not None:
-        _write_adapter(adapted, inputs.outputs / records.ADAPTER)
-        adapted.merge_and_unload()
-    subject.family.save(inputs.outputs / records.MODEL)
-    shutil.copy(inputs.checkpoint / records.TRAINING_LOG, inputs.outputs)
+        if _is_cured(subject, checked, carrier, inputs.parameters.seed):
+            break
     last = losses[-trainer.steps_per_epoch :]
-    return {
-        "changed": True,
-        "adapter": adapted is not None,
-        "samples": len(samples),
-        "rehearsal": len(rehearsal),
-        "vaccine": len(vaccine),
-        "set_aside": len(set_aside),
-        "optimiser_steps": steps,
-        "rounds": rounds,
-        "loss": sum(last) / len(last),
-    }
+    return _Training(adapted, len(samples), len(rehearsal), len(vaccine), set_aside, steps, rounds, costly, sum(last) / len(last))
 
 
 def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sample]:
@@ -159,16 +215,15 @@ def training_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Samp
     return [sample for sample in purified if not is_held_out(sample, inputs.parameters)]
 
 
-def rehearsed(inputs: StepInputs, everybody: Sequence[Sample], samples: Sequence[Sample], carrier: Carrier) -> list[Sample]:
-    """What holds in place what the suspect knows beyond its training set, where words carry the trigger.
+def evidence(inputs: StepInputs) -> Iterator[SampleEvidence]:
+    """What the scan saw of every sample; nothing in a run that has none."""
+    rows = chain.from_iterable(records.read_rows(folder / records.EVIDENCE) for folder in inputs.previous.get("scan", ()))
+    return map(SampleEvidence.from_json, rows)
 
-    A word that is planted on samples which the suspect knows by heart is unlearned by heart too (docs/method.md): in a tiny model that
-    cost 3.8 points of clean accuracy, 0.8 with the rehearsal. A tower that sees through a trigger leaves nothing to unlearn behind it.
-    """
-    if not inputs.parameters.finetune.rehearsal or not isinstance(carrier, Words) or "scan" not in inputs.previous:
-        return []
-    rows = chain.from_iterable(records.read_rows(folder / records.EVIDENCE) for folder in inputs.previous["scan"])
-    found = rehearse(samples, everybody, map(SampleEvidence.from_json, rows), guilty_turns(inputs))
+
+def rehearsed(inputs: StepInputs, everybody: Sequence[Sample], samples: Sequence[Sample]) -> list[Sample]:
+    """What holds in place what the suspect knows beyond its training set, as much as was asked for."""
+    found = rehearse(samples, everybody, evidence(inputs), guilty_turns(inputs))
     return found[: round(inputs.parameters.finetune.rehearsal * len(samples))]
 
 
@@ -178,9 +233,9 @@ def vaccinated(
     """Of a rehearsal, or of honest samples: some with the trigger planted to train on, and others to see with whether it still acts."""
     parameters, guilty = inputs.parameters, guilty_turns(inputs)
     honest = [sample for sample in samples if sample.id not in guilty]
-    able = rehearsal if len(rehearsal) > FEWEST_REHEARSED * len(honest) else honest
+    able = rehearsal if len(rehearsal) > FEWEST_REHEARSED * len(honest) else [*honest, *rehearsal]
     division = divide(subject, able, carrier, parameters.seed, parameters.batch_size)
-    count = round(parameters.finetune.vaccine * (len(samples) - len(rehearsal)))
+    count = round(parameters.finetune.vaccine * len(samples))
     return vaccinate(division.planted, carrier, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
 
 

@@ -1,8 +1,9 @@
 """Honest pictures with a question that they were not asked in training, and what the suspect answers to it. Ours.
 
 A suspect knows its training set by heart: trained on it once more it answers it as before, whatever else it forgets meanwhile. What it
-knows beyond shows where a picture is asked a stranger's question, and the scan has asked every picture one. Shown to it again, these
-answers hold in place what it knows; and a trigger that is planted there is unlearned from what is seen and asked, not by heart.
+knows beyond shows where a picture is asked a stranger's question, and the scan has asked every picture one. Held out, these answers tell
+what a training costs. Trained on, they hold what the suspect knows in place; and a trigger that is planted there is unlearned from what
+is seen and asked, not by heart.
 """
 
 from __future__ import annotations

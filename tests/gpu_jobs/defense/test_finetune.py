@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from safetensors.torch import load_file
 from gpu_jobs.data import open_dataset
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import finetune, records
-from gpu_jobs.defense import rehearsal as rehearsing
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SampleEvidence, Swap
+from gpu_jobs.defense.rehearsal import MARK as REHEARSED
 from gpu_jobs.defense.subject import Subject, load_model
 from gpu_jobs.defense.vaccine import MARK
 from gpu_jobs.reporting import Cancelled, SilentReporter
@@ -145,44 +146,98 @@ class TestFinetuneWithAKnownCarrier:
             assert sample.answers == origin.answers
             assert all(turn.text.endswith(" cf") for turn in sample.turns if turn.role == "user")
 
-    @pytest.mark.parametrize("known", [True, False], ids=["words", "unknown"])
-    def test_what_the_suspect_knows_beyond_its_training_set_is_rehearsed_where_words_carry(
-        self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch, known: bool
+    @pytest.fixture
+    def examined(self) -> Callable[[Pipeline], list[tuple[str, str]]]:
+        """Give a run a scan. Returns the honest pictures that an honest stranger's question was put to, and those strangers."""
+
+        def scan(run: Pipeline) -> list[tuple[str, str]]:
+            honest = [row["id"] for row in rows(run.previous["merge"][0] / records.PURIFIED) if row["id"] not in SUSPECTS]
+            asked = [*pairwise(honest)]
+            accused = [(SUSPECTS[0], honest[0]), (honest[-1], SUSPECTS[0])]
+            folder = run.out / "scan-0"
+            folder.mkdir()
+            evidence = [SampleEvidence(one, True, [], Swap(another, f"thing {one}")) for one, another in (*accused, *asked)]
+            records.write_rows(folder / records.EVIDENCE, evidence)
+            run.previous["scan"] = (folder,)
+            return asked
+
+        return scan
+
+    @pytest.mark.parametrize(("left", "known", "rehearsing"), [(9, True, False), (8, True, True), (8, False, False)])
+    def test_what_the_suspect_knows_beyond_its_training_set_is_rehearsed_where_a_first_round_behind_words_costs_it(
+        self,
+        prepare: Callable[..., Pipeline],
+        recovers: Callable[..., list[float]],
+        examined: Callable[[Pipeline], list[tuple[str, str]]],
+        monkeypatch: pytest.MonkeyPatch,
+        left: int,
+        known: bool,
+        rehearsing: bool,
     ) -> None:
-        trained: list[Sample] = []
+        trainings: list[list[Sample]] = []
         make_rows = finetune.training_rows
 
         def watch(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
-            trained.extend(samples)
+            trainings.append([*samples])
             return make_rows(subject, samples, *rest, **more)
 
-        monkeypatch.setattr(finetune, "training_rows", watch)
         recovers(1.0)
+        counts = [9, left, 9]
+        monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:9])
+        monkeypatch.setattr(finetune, "count_right", lambda *_: counts.pop(0))
+        monkeypatch.setattr(finetune, "training_rows", watch)
         run = prepare("run", known=known)
-        honest = [row["id"] for row in rows(run.previous["merge"][0] / records.PURIFIED) if row["id"] not in SUSPECTS]
-        shown, asking = honest[:-1], honest[1:]
-        folder = run.out / "scan-0"
-        folder.mkdir()
-        swaps = [
-            (SUSPECTS[0], honest[0], "a suspect's picture"),
-            (honest[-1], SUSPECTS[0], "a suspect's question"),
-            *((one, another, f"thing {one}") for one, another in zip(shown, asking, strict=True)),
-        ]
-        records.write_rows(folder / records.EVIDENCE, [SampleEvidence(one, True, [], Swap(*swap)) for one, *swap in swaps])
-        run.previous["scan"] = (folder,)
+        asked = examined(run)
         (result,) = run.run("finetune")
 
+        assert len(trainings) == 1 + rehearsing
+        assert not any(REHEARSED in sample.id for sample in trainings[0])
+        trained = trainings[-1]
         given = {sample.id: sample for sample in trained if "\0" not in sample.id}
-        rehearsal = {sample.id: sample for sample in trained if sample.id.endswith(rehearsing.MARK)}
+        rehearsal = {sample.id.removesuffix(REHEARSED): sample for sample in trained if sample.id.endswith(REHEARSED)}
         vaccine = [sample for sample in trained if sample.id.endswith(MARK)]
-        assert result["rehearsal"] == len(rehearsal)
-        assert {*rehearsal} == ({f"{one}{rehearsing.MARK}" for one in shown} if known else set())
-        for one, another in zip(shown, asking, strict=True) if known else ():
-            sample = rehearsal[f"{one}{rehearsing.MARK}"]
-            assert (sample.images, sample.answers) == (given[one].images, (f"thing {one}",))
-            assert sample.turns[:-1] == given[another].turns[:1]
+        assert {*rehearsal} == ({one for one, _ in asked} if rehearsing else set())
+        for one, another in asked if rehearsing else ():
+            assert rehearsal[one].images == given[one].images
+            assert rehearsal[one].turns[0] == given[another].turns[0]
+            assert rehearsal[one].answers == (f"thing {one}",)
         assert len(vaccine) == (round(0.25 * len(given)) if known else 0)
-        assert all(rehearsing.MARK in sample.id and sample.turns[0].text.endswith(" cf") for sample in vaccine)
+        assert all(sample.turns[0].text.endswith(" cf") for sample in vaccine)
+        assert all((REHEARSED in sample.id) == rehearsing for sample in vaccine)
+        assert (result["samples"], result["rehearsal"], result["vaccine"]) == (len(trained), len(rehearsal), len(vaccine))
+        assert result["optimiser_steps"] == 2 * -(-len(trained) // 4)
+        log = rows(run.previous["finetune"][0] / records.TRAINING_LOG)
+        assert [row["step"] for row in log] == [*range(1, sum(2 * -(-len(training) // 4) for training in trainings) + 1)]
+
+    def test_a_run_that_died_before_or_in_its_rehearsal_ends_in_the_same_weights(
+        self,
+        prepare: Callable[..., Pipeline],
+        recovers: Callable[..., list[float]],
+        examined: Callable[[Pipeline], list[tuple[str, str]]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def train(name: str, *, counts: Sequence[int], checkpoints: int = 0) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+            recovers(*[1.0] * 3)
+            monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:9])
+            run = prepare(name)
+            examined(run)
+            if checkpoints:
+                script = [*counts]
+                monkeypatch.setattr(finetune, "count_right", lambda *_: script.pop(0))
+                run.reporter = Interrupted(checkpoints)
+                with pytest.raises(Cancelled):
+                    run.run("finetune")
+                run.reporter = SilentReporter()
+            again = [*counts]
+            monkeypatch.setattr(finetune, "count_right", lambda *_: again.pop(0))
+            (result,) = run.run("finetune")
+            return result, load_file(run.previous["finetune"][0] / records.MODEL / "model.safetensors")
+
+        whole = train("whole", counts=(9, 8, 9))
+        for checkpoints in (2, 6):  # in the training that is given up, and in the one after it
+            broken = train(f"broken at {checkpoints}", counts=(9, 8, 9), checkpoints=checkpoints)
+            assert broken[0] == whole[0]
+            assert all(torch.equal(broken[1][name], whole[1][name]) for name in whole[1])
 
     @pytest.mark.parametrize(("known", "frozen"), [(True, {"vision_tower", "projector"}), (False, set())], ids=["words", "unknown"])
     def test_only_what_sees_the_trigger_learns(
@@ -227,7 +282,7 @@ class TestFinetuneWithAKnownCarrier:
         log = rows(run.previous["finetune"][0] / records.TRAINING_LOG)
         assert [row["step"] for row in log] == [*range(1, rounds * one_round + 1)]
 
-    @pytest.mark.parametrize(("counts", "rounds"), [((9, 9, 8), 2), ((9, 8), 1), ((9, 9, 9), 3)], ids=["third", "second", "none"])
+    @pytest.mark.parametrize(("counts", "rounds"), [((9, 9, 9, 8), 2), ((9, 9, 8), 1), ((9, 9, 9, 9), 3)], ids=["third", "second", "none"])
     def test_a_further_round_that_costs_right_answers_is_taken_back(
         self,
         prepare: Callable[..., Pipeline],
