@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import idna
+
 from app.settings import Reach
 
 _OWN_NAME = ".localhost"
@@ -54,6 +56,8 @@ def parse_url(url: str, *, reach: Reach) -> Destination:
     if parts.fragment or not url.isascii() or any(character.isspace() for character in url):
         raise AddressRefused("must have no fragment, and other than plain ASCII characters percent-encoded")
     literal = _literal_address(parts.hostname)
+    if literal is None:
+        _check_name(parts.hostname)
     name = f".{parts.hostname.rstrip('.').lower()}"
     ourselves = name.endswith(_OWN_NAME) if literal is None else _unwrapped(literal).is_loopback
     if literal is not None:
@@ -98,6 +102,20 @@ def check_reachable(address: IPAddress, *, reach: Reach) -> None:
     if (inner.is_global and inner not in _SITE_LOCAL) or reach == "private" or (reach == "loopback" and inner.is_loopback):
         return
     raise AddressRefused(f"{address} is not a public address")
+
+
+def _check_name(host: str) -> None:
+    """Refuse what neither a resolver nor an HTTP client can take for a name.
+
+    Raises:
+        AddressRefused: a label is empty or has more than 63 characters, or `xn--` is followed by what no other script is written as.
+    """
+    try:
+        host.encode("idna")
+        if any(label.startswith("xn--") for label in host.split(".")):
+            idna.decode(host)
+    except UnicodeError as error:
+        raise AddressRefused(f"{host} is not the name of a host: {error}") from error
 
 
 def _literal_address(host: str) -> IPAddress | None:

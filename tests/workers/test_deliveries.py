@@ -221,6 +221,33 @@ class TestFailure:
         assert attempt.error is not None
         assert "ConnectError" in attempt.error
 
+    @pytest.mark.parametrize("host", ["xn--", "xn--a", "xn--zz--.com"])
+    def test_to_an_address_that_cannot_be_called_is_an_attempt(self, mail: Mail, host: str) -> None:
+        with mail.world.sessions.begin() as session:
+            session.get_one(WebhookRow, mail.webhook_id).url = f"https://{host}/"
+        delivery_id = mail.owe()
+        deliver(mail.context, delivery_id)
+        [attempt] = mail.attempts(delivery_id)
+        assert (attempt.status_code, bool(attempt.error)) == (None, True)
+        assert (mail.get(delivery_id).status, mail.get(delivery_id).lease_token) == ("pending", None)
+
+    @pytest.mark.parametrize("error", [RuntimeError("a fault of ours"), UnicodeError("\0 and \ud800")], ids=["any", "unstorable"])
+    def test_that_nobody_expected_is_an_attempt(self, mail: Mail, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        def crash(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(deliveries, "send", crash)
+        delivery_id = mail.owe()
+        for _ in range(10):
+            mail.world.pass_time(next_attempt_at=timedelta(hours=30))
+            deliver(mail.context, delivery_id)
+        assert mail.get(delivery_id).status == "failed", "no message is retried without limit"
+        assert len(mail.attempts(delivery_id)) == 10
+        text = mail.attempts(delivery_id)[0].error or ""
+        assert text.startswith(f"{type(error).__name__}: ")
+        assert "\0" not in text
+        text.encode()
+
 
 class TestGivingUp:
     """An endpoint that refuses everything for days is left alone until its owner says otherwise."""
@@ -278,6 +305,14 @@ class TestPauses:
         pauses = {pause_after(2, None) for _ in range(20)}
         assert len(pauses) > 1
         assert all(timedelta(minutes=5) <= pause <= timedelta(minutes=5.5) for pause in pauses)
+
+    @pytest.mark.parametrize("asked", ["soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2999 00:00:00 +9" + "9" * 20])
+    def test_are_the_planned_ones_where_nobody_can_tell_what_the_receiver_asks(self, mail: Mail, receiver: Receiver, asked: str) -> None:
+        receiver.status, receiver.headers = 429, {"Retry-After": asked}
+        delivery_id = mail.owe()
+        deliver(mail.context, delivery_id)
+        [attempt] = mail.attempts(delivery_id)
+        assert (attempt.status_code, mail.get(delivery_id).status) == (429, "pending")
 
     @pytest.mark.parametrize(
         ("asked", "least"),

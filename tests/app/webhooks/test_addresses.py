@@ -63,6 +63,15 @@ def test_an_address_is_reached_by_those_who_may(addresses: list[str], expected: 
         ("https://minio.internal", ["private"]),
         ("http://10.0.0.1", ["private"]),
         ("https://0251.0376.0251.0376", []),
+        ("https://xn--bcher-kva.example", ["public", "loopback", "private"]),
+        ("https://xn--strae-oqa.example.", ["public", "loopback", "private"]),
+        ("https://hooks_of.example", ["public", "loopback", "private"]),
+        ("https://xn--/", []),
+        ("https://xn--a/", []),
+        ("https://xn--zz--.com/", []),
+        ("https://hooks.xn--a.example", []),
+        ("https://hooks..example", []),
+        (f"https://{'a' * 64}.example", []),
     ],
 )
 def test_a_url_is_refused_when_it_is_set_where_that_can_be_told(url: str, expected: list[Reach]) -> None:

@@ -51,6 +51,9 @@ class TestCreateWebhook:
             "https://[fe80::1]/",
             "https://0.0.0.0/",
             "https://example.com:99999/",
+            "https://xn--/",
+            "https://xn--a/",
+            "https://xn--zz--.com/",
         ],
     )
     def test_refuses_what_is_no_address(self, tenant: Tenant, url: str) -> None:
