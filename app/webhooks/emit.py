@@ -53,8 +53,12 @@ def owe(session: Session, endpoint: WebhookRow, *, type: str, data: dict[str, An
 
 
 def attempt_now(session: Session, delivery: DeliveryRow, *, now: datetime) -> None:
-    """Have a message handed over (again) as soon as a worker is free, whatever became of it before."""
+    """Have a message handed over (again) as soon as a worker is free, whatever became of it before.
+
+    An attempt that is under way is noted when it ends, and settles nothing any more.
+    """
     delivery.status, delivery.next_attempt_at, delivery.finished_at = "pending", now, None
+    delivery.lease_token = delivery.lease_expires_at = None
     announce_delivery(session, delivery, now=now)
 
 

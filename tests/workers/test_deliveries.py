@@ -24,7 +24,7 @@ from app.webhooks.tables import DeliveryAttemptRow, DeliveryRow, WebhookRow
 from tests.worlds.jobs import World
 from workers import deliveries
 from workers.context import Context
-from workers.deliveries import RETRY_AFTER, deliver, pause_after
+from workers.deliveries import RETRY_AFTER, Outcome, deliver, pause_after
 from workers.reaper import ring_for_due_deliveries
 
 
@@ -177,6 +177,24 @@ class TestFailure:
         deliver(mail.context, delivery_id)
         assert mail.get(delivery_id).status == "succeeded"
         assert len(mail.attempts(delivery_id)) == 11
+
+    @pytest.mark.parametrize("status", [200, 500])
+    def test_or_success_of_an_attempt_under_way_does_not_undo_that_it_was_asked_for_again(
+        self, mail: Mail, receiver: Receiver, status: int
+    ) -> None:
+        delivery_id = mail.owe()
+        with mail.world.sessions.begin() as session:
+            first = deliveries.claim_message(session, mail.context, delivery_id)
+            assert first is not None
+        with mail.world.sessions.begin() as session:
+            attempt_now(session, session.get_one(DeliveryRow, delivery_id), now=database_now(session))
+        with mail.world.sessions.begin() as session:
+            deliveries.record_attempt(session, first, Outcome(status, None), started=database_now(session), duration_ms=1)
+        assert mail.get(delivery_id).status == "pending"
+        deliver(mail.context, delivery_id)
+        assert len(receiver.received) == 1
+        assert [attempt.status_code for attempt in mail.attempts(delivery_id)] == [status, 204]
+        assert mail.get(delivery_id).status == "succeeded"
 
     def test_by_redirect_is_not_followed(self, mail: Mail, receiver: Receiver) -> None:
         receiver.status, receiver.headers = 307, {"Location": receiver.url}
