@@ -172,7 +172,7 @@ class Lustral:
         return self.call("GET", "/v1/signing-key")
 
     def download(self, artifact: dict[str, Any], folder: Path) -> Path:
-        """Write an artifact into `folder` under its own name, its digest checked.
+        """Write an artifact into `folder` under its own name, its digest checked. Goes on where a lost connection broke off.
 
         Raises:
             CorruptDownload: what arrived is not what the server announced.

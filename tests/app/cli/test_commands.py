@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,33 @@ def test_the_logs_of_a_job_are_printed_attempt_by_attempt(lustral: Lustral, tena
     assert "verdict.attempt-1" in second
     [line] = lustral("jobs", "logs", job_id, "--step", "verdict", "--json").splitlines()
     assert json.loads(line)["log"] == "verdict.attempt-1"
+
+
+class TestDownload:
+    """`lustral jobs download`"""
+
+    @pytest.fixture
+    def job_id(self, tenant: Tenant) -> str:
+        made = finished_job(tenant)
+        leave(tenant, made, "model/model.safetensors", b"weights")
+        leave(tenant, made, "report.json", b"{}", kind="report")
+        leave(tenant, made, "logs/scan.attempt-1.jsonl", b"{}", kind="log")
+        return made
+
+    def test_fetches_all_that_the_job_hands_out(self, lustral: Lustral, job_id: str, tmp_path: Path) -> None:
+        said = lustral("jobs", "download", job_id, str(tmp_path)).splitlines()
+        assert sorted(said) == [str(tmp_path / "model" / "model.safetensors"), str(tmp_path / "report.json")]
+        assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"weights"
+
+    def test_fetches_the_kinds_asked_for(self, lustral: Lustral, job_id: str, tmp_path: Path) -> None:
+        fetched = json.loads(lustral("jobs", "download", job_id, str(tmp_path), "--kind", "report", "--kind", "log", "--json"))
+        assert [(one["kind"], Path(one["path"]).read_bytes()) for one in fetched] == [("report", b"{}"), ("log", b"{}")]
+        assert not (tmp_path / "model").exists()
+
+    def test_of_nothing_is_a_failure(self, tenant: Tenant, job_id: str, tmp_path: Path) -> None:
+        where = {"LUSTRAL_SERVER": tenant.server.url, "LUSTRAL_API_KEY": tenant.key}
+        said = _fails("jobs", "download", job_id, str(tmp_path), "--kind", "adapter", **where)
+        assert said == f"lustral: {job_id} hands out nothing of this kind. Its status is succeeded.\n"
 
 
 @pytest.mark.parametrize("server", ["embedded"], indirect=True)
