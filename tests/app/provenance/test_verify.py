@@ -126,6 +126,11 @@ class TestSignature:
             with pytest.raises(NotGenuine):
                 verify_bundle(bytes(changed), key.public)
 
+    @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 100_000], ids=["empty", "no fields", "no text", "nested too deep"])
+    def test_that_is_none_is_damaged(self, key: SigningKey, content: bytes) -> None:
+        with pytest.raises(NotGenuine, match="damaged"):
+            verify_bundle(content, key.public)
+
     def test_of_another_set_of_files_proves_nothing(self, download: Path, key: SigningKey) -> None:
         (download / SIGNATURE).write_bytes(sign_files(key, "job_2", {"manifest.json": "0" * 64}))
         with pytest.raises(NotGenuine, match=r"manifest\.json was changed"):
