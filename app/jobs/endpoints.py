@@ -84,7 +84,11 @@ def list_job_steps(job_id: str, caller: Reader, session: ReadSession, page: Page
 @router.get(
     "/{job_id}/events",
     response_model=Page[JobEvent],
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problem_responses(NotFound)},
+    responses={
+        200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+        204: {"description": "As a stream, of a job that is over: nothing happened past `Last-Event-ID`, and nothing will."},
+        **problem_responses(NotFound),
+    },
 )
 def list_job_events(
     job_id: str,
