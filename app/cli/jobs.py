@@ -42,7 +42,12 @@ def list_jobs(
 
 
 @cli.command()
-def show(job_id: JobId, server: Server = None, api_key: ApiKey = None) -> None:
+def show(
+    job_id: JobId,
+    as_json: AsJson = True,  # noqa: ARG001  (there is no other form; scripts may ask for it as of every command)
+    server: Server = None,
+    api_key: ApiKey = None,
+) -> None:
     """A job, as JSON."""
     with connect(server, api_key) as connection:
         print_json(connection.lustral.job(job_id))

@@ -128,6 +128,10 @@ class TestJobs:
     def test_an_empty_list_is_a_list(self, lustral: Lustral) -> None:
         assert json.loads(lustral("jobs", "list", "--json")) == []
 
+    def test_one_is_json_whether_asked_for_or_not(self, lustral: Lustral, tenant: Tenant) -> None:
+        job_id = finished_job(tenant)
+        assert json.loads(lustral("jobs", "show", job_id, "--json")) == json.loads(lustral("jobs", "show", job_id))
+
 
 class TestFailures:
     """As a user sees them: one line on standard error, status 2, no traceback."""

@@ -170,6 +170,15 @@ class TestCommand:
         assert (run.returncode, run.stdout) == (1, "")
         assert f"is not genuine. {WEIGHTS} was changed" in run.stderr
 
+    def test_tells_machines_as_well(self, download: Path, key_file: Path, key: SigningKey) -> None:
+        run = lustral_verify(download, "--key", key_file, "--json")
+        told = json.loads(run.stdout)
+        assert (told["genuine"], told["files"], told["job_id"], told["key"]) == (True, 5, "job_1", key.public.fingerprint)
+        flip(download / WEIGHTS, 100)
+        run = lustral_verify(download, "--key", key_file, "--json")
+        told = json.loads(run.stdout)
+        assert (run.returncode, told["genuine"], told["detail"].startswith(f"{WEIGHTS} was changed")) == (1, False, True)
+
     def test_exits_with_2_where_nothing_can_be_checked(self, download: Path, key_file: Path, tmp_path: Path) -> None:
         for arguments, words in (
             ((tmp_path / "nowhere", "--key", key_file), "is not a folder"),
