@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 
 import httpx
@@ -25,6 +26,10 @@ JOB = "job_1"
 def lustral(tenant: Tenant) -> Iterator[Lustral]:
     with Lustral(tenant.server.url, tenant.key) as client:
         yield client
+
+
+def test_type_checkers_of_those_who_install_it_are_told_that_it_is_typed() -> None:
+    assert resources.files("app").joinpath("py.typed").is_file()
 
 
 class TestZipped:
