@@ -8,6 +8,10 @@ from typing import Any
 import httpx
 
 
+class BadAddress(ValueError):
+    """What was named as a server is no address of one. The message says what would be."""
+
+
 class ApiError(Exception):
     """The server said no. `problem` is its RFC 9457 document; `str()` is the text for people.
 

@@ -29,7 +29,11 @@ class Lustral:
     """
 
     def __init__(self, server: str, api_key: str, *, transport: httpx.BaseTransport | None = None) -> None:
-        """server: its address, such as `https://lustral.example`. transport: another way to send requests, as httpx takes it."""
+        """server: its address, such as `https://lustral.example`. transport: another way to send requests, as httpx takes it.
+
+        Raises:
+            BadAddress: `server` is none.
+        """
         self.server = server.rstrip("/")
         self._transport = Transport(self.server, api_key, transport)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from app.client.errors import ApiError
+from app.client.errors import ApiError, BadAddress
 from app.client.retries import Retries
 
 
@@ -22,7 +22,7 @@ class Transport:
 
     def __init__(self, server: str, api_key: str, transport: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(
-            base_url=server,
+            base_url=_checked(server),
             headers={"Authorization": f"Bearer {api_key}"},
             timeout=httpx.Timeout(60.0, connect=10.0),
             follow_redirects=True,  # httpx drops the key when a redirect leaves the server, as signed links to storage do
@@ -79,3 +79,13 @@ class Transport:
             except (ApiError, httpx.TransportError) as error:
                 if not retries.wait_after(error):
                     raise
+
+
+def _checked(server: str) -> httpx.URL:
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL as error:
+        raise BadAddress(f"{server!r} is no address: {error}.") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise BadAddress(f"{server!r} is no address of a server, which looks like https://lustral.example or http://127.0.0.1:8000.")
+    return url

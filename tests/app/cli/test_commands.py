@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import cli
+from app.cli.failures import Failure
 from tests.worlds.api import Tenant, expect
 from tests.worlds.artifacts import finished_job, leave
 
@@ -143,6 +146,18 @@ class TestFailures:
     def test_a_server_without_a_key(self, tenant: Tenant) -> None:
         assert "set LUSTRAL_API_KEY" in _fails("jobs", "list", LUSTRAL_SERVER=tenant.server.url)
 
+    @pytest.mark.parametrize("server", ["127.0.0.1:18473", "localhost:8000", "lustral.example", "ftp://lustral.example", "http://[::1"])
+    def test_a_server_without_an_address(self, server: str) -> None:
+        said = _runs_into_failure("jobs", "list", LUSTRAL_SERVER=server, LUSTRAL_API_KEY="key")
+        assert said.startswith(f"{server!r} is no address")
+        assert said.endswith("Name the server by --server or LUSTRAL_SERVER.")
+
+    def test_a_server_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.client.retries.time.sleep", lambda _: None)
+        said = _runs_into_failure("jobs", "list", LUSTRAL_SERVER="http://127.0.0.1:1", LUSTRAL_API_KEY="key")
+        assert said.startswith("http://127.0.0.1:1 does not answer: [Errno 111] Connection refused.")
+        assert "LUSTRAL_SERVER" in said
+
     def test_a_path_that_does_not_exist(self, tenant: Tenant) -> None:
         said = _fails("scan", "/does/not/exist", "/neither", LUSTRAL_SERVER=tenant.server.url, LUSTRAL_API_KEY=tenant.key)
         assert said.strip() == "lustral: /does/not/exist does not exist"
@@ -173,6 +188,13 @@ def _fails(*arguments: str, **environment: str) -> str:
     assert run.returncode == 2
     assert "Traceback" not in run.stderr
     return run.stderr
+
+
+def _runs_into_failure(*arguments: str, **environment: str) -> str:
+    """What `report_failures` says, of a command that needs no process of its own."""
+    error = CliRunner().invoke(cli, arguments, env=environment).exception
+    assert isinstance(error, Failure)
+    return str(error)
 
 
 def _start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

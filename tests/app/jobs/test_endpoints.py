@@ -74,6 +74,12 @@ class TestCreate:
         problem = expect_problem(tenant.post("/v1/jobs", json=body(world, evaluation=evaluation)), 422)
         assert "not a regular expression" in problem["detail"]
 
+    @pytest.mark.parametrize("target", [{"contains": "Sorry", "regex": "S.rry"}, {}, {"containz": "Sorry"}])
+    def test_asks_for_one_form_of_target(self, tenant: Tenant, world: World, target: dict[str, str]) -> None:
+        evaluation = {"triggered_dataset_id": world.dataset(), "target": target}
+        problem = expect_problem(tenant.post("/v1/jobs", json=body(world, evaluation=evaluation)), 422, "/evaluation/target")
+        assert problem["errors"][0]["detail"] == "give one of contains or regex"
+
     def test_knows_nothing_of_what_others_own(self, tenant: Tenant, stranger: Tenant, world: World) -> None:
         sent = {**body(world), "evaluation": {"clean_dataset_id": world.dataset()}}
         foreign = expect_problem(stranger.post("/v1/jobs", json=sent), 404, "/dataset_id", "/evaluation/clean_dataset_id", "/model_id")
