@@ -41,6 +41,16 @@ class TestKeys:
         assert json.loads(lustral("keys", "revoke", listed["id"], "--json"))["revoked_at"] is not None
         assert tenant.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 401
 
+    def test_a_key_ends_when_it_was_said_to(self, lustral: Lustral) -> None:
+        created = json.loads(lustral("keys", "create", "ci", "--expires-at", "2999-01-01T01:00:00+01:00", "--json"))
+        assert created["expires_at"] == "2999-01-01T00:00:00Z"
+        columns, newest, _ = (line.split("\t") for line in lustral("keys", "list").splitlines())
+        assert newest[columns.index("expires_at")] == "2999-01-01T00:00:00Z"
+
+    def test_a_time_that_is_none_is_pointed_at(self, tenant: Tenant) -> None:
+        where = {"LUSTRAL_SERVER": tenant.server.url, "LUSTRAL_API_KEY": tenant.key}
+        assert "/expires_at" in _fails("keys", "create", "ci", "--expires-at", "tomorrow", **where)
+
     def test_the_list_shows_no_secret(self, lustral: Lustral, tenant: Tenant) -> None:
         assert tenant.key not in lustral("keys", "list")
 
