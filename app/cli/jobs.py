@@ -91,8 +91,9 @@ def download(
 ) -> None:
     """Fetch what a job hands out, each file checked by its SHA-256."""
     fetched = []
+    kinds: list[str | None] = [*kind] if kind else [None]
     with connect(server, api_key) as connection:
-        for wanted in kind or [None]:
+        for wanted in kinds:
             for artifact in connection.lustral.artifacts(job_id, kind=wanted):
                 path = connection.lustral.download(artifact, folder)
                 fetched.append({**artifact, "path": str(path)})

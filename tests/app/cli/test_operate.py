@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 from cryptography.fernet import Fernet
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from app.auth.keys import is_well_formed
@@ -52,9 +53,9 @@ def test_what_it_prints_can_be_read_by_machines(tmp_path: Path) -> None:
     assert operate("check-objects") == {"missing": []}
 
 
-def commands(group: typer.main.TyperGroup, *path: str) -> Iterator[tuple[str, Any]]:
+def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
-        if isinstance(command, typer.main.TyperGroup):
+        if isinstance(command, TyperGroup):
             yield from commands(command, *path, name)
         else:
             yield " ".join((*path, name)), command
@@ -62,6 +63,6 @@ def commands(group: typer.main.TyperGroup, *path: str) -> Iterator[tuple[str, An
 
 def test_every_command_that_answers_takes_json() -> None:
     group = typer.main.get_command(cli)
-    assert isinstance(group, typer.main.TyperGroup)
+    assert isinstance(group, TyperGroup)
     without = {name for name, command in commands(group) if "--json" not in {flag for option in command.params for flag in option.opts}}
     assert {name for name in without if not name.startswith("bench ")} == {"up", "demo"}  # these go on, and write files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class CutBodies:
 
 
 @contextmanager
-def run_behind(middleware: type, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: int) -> Iterator[Server]:
+def run_behind(middleware: Callable[..., ASGIApp], folder: Path, monkeypatch: pytest.MonkeyPatch, **options: int) -> Iterator[Server]:
     """The embedded API on a free port, every request of which goes through `middleware`."""
     settings = Settings(
         database_url=f"sqlite:///{folder / 'lustral.db'}",
