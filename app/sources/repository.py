@@ -12,13 +12,14 @@ from app.datasets.tables import DatasetRow
 from app.db import chunked
 from app.jobs.tables import StepRow
 from app.models.tables import ModelRow
+from app.repository import owned
 from app.uploads.tables import UploadRow
 
 
 def find_uploads(session: Session, tenant_id: str, ids: Sequence[str]) -> dict[str, UploadRow]:
     found: dict[str, UploadRow] = {}
     for some in chunked(sorted(set(ids))):
-        rows = session.scalars(select(UploadRow).where(UploadRow.tenant_id == tenant_id, UploadRow.id.in_(some)))
+        rows = session.scalars(select(UploadRow).where(owned(UploadRow, tenant_id), UploadRow.id.in_(some)))
         found |= {row.id: row for row in rows}
     return found
 
@@ -37,7 +38,7 @@ def lock_inspections(session: Session, tenant_id: str, subject_id: str) -> None:
 
     Before the subject itself is locked: workers lock the two in this order.
     """
-    inspections = select(StepRow.id).where(StepRow.subject_id == subject_id, StepRow.job_id.is_(None), StepRow.tenant_id == tenant_id)
+    inspections = select(StepRow.id).where(StepRow.subject_id == subject_id, StepRow.job_id.is_(None), owned(StepRow, tenant_id))
     session.execute(inspections.order_by(StepRow.id).with_for_update())
 
 
