@@ -92,7 +92,12 @@ def deliver(context: Context, delivery_id: str) -> None:
     if message is None:
         return
     begun = time.monotonic()
-    outcome = send(message, reach=context.settings.webhook_reach)
+    try:
+        outcome = send(message, reach=context.settings.webhook_reach)
+    except Exception as error:
+        # An attempt that is not noted is made again every minute, for ever.
+        log.exception("webhook.crashed", delivery_id=delivery_id, number=message.number)
+        outcome = failed_by(error)
     duration_ms = round((time.monotonic() - begun) * 1000)
     WEBHOOK_SECONDS.labels(outcome.word).observe(duration_ms / 1000)
     log.info("webhook.attempted", delivery_id=delivery_id, number=message.number, status_code=outcome.status_code, error=outcome.error)
@@ -158,9 +163,15 @@ def send(message: Message, *, reach: Reach) -> Outcome:
         return Outcome(None, str(refusal))
     except (TooSlow, httpx.ReadTimeout):
         return Outcome(None, f"no answer within {TOTAL_SECONDS:.0f} s")
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return Outcome(None, f"{type(error).__name__}: {error}"[:500])
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        return failed_by(error)
     return Outcome(response.status_code, None, _retry_after(response.headers.get("retry-after")))
+
+
+def failed_by(error: Exception) -> Outcome:
+    """The outcome of an attempt that came to no answer. Its text is one that every database takes."""
+    text = f"{type(error).__name__}: {error}".replace("\0", "\\0")[:500]
+    return Outcome(None, text.encode(errors="backslashreplace").decode())
 
 
 def record_attempt(session: Session, message: Message, outcome: Outcome, *, started: datetime, duration_ms: int) -> None:
@@ -234,6 +245,6 @@ def _retry_after(value: str | None) -> timedelta | None:
         return timedelta(seconds=int(value))
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date - datetime.now(UTC) if date.tzinfo is not None else None

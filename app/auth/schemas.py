@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.auth.tables import ApiKeyRow
-from app.schemas import Input, Name, Resource
+from app.schemas import Input, Instant, Name, Resource
 
 Scope = Literal["read", "write", "admin"]
 ALL_SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
@@ -19,7 +19,7 @@ class KeyCreate(Input):
     scopes: list[Scope] = Field(
         default=["read", "write"], min_length=1, description="`read` looks, `write` changes, `admin` manages keys and credentials."
     )
-    expires_at: AwareDatetime | None = Field(None, description="After this the key opens nothing; null: it does not expire.")
+    expires_at: Instant | None = Field(None, description="After this the key opens nothing; null: it does not expire.")
 
 
 class KeyResource(Resource):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.blobs.tables import BlobReferenceRow, BlobRow
 from app.db import chunked
+from app.repository import owned
 
 _IS_NEEDED = exists().where(BlobReferenceRow.blob_id == BlobRow.id)
 
@@ -18,7 +19,7 @@ def lock_needed(session: Session, tenant_id: str, sha256: str) -> BlobRow | None
 
     One that nobody needs is as good as gone, and is never taken up again.
     """
-    query = select(BlobRow.id).where(BlobRow.tenant_id == tenant_id, BlobRow.sha256 == sha256, _IS_NEEDED).order_by(BlobRow.id).limit(1)
+    query = select(BlobRow.id).where(owned(BlobRow, tenant_id), BlobRow.sha256 == sha256, _IS_NEEDED).order_by(BlobRow.id).limit(1)
     blob_id = session.scalars(query).first()
     return lock_needed_by_ids(session, tenant_id, [blob_id]).get(blob_id) if blob_id is not None else None
 
@@ -30,7 +31,7 @@ def lock_needed_by_ids(session: Session, tenant_id: str, blob_ids: Collection[st
     """
     found: dict[str, BlobRow] = {}
     for ids in chunked(sorted(set(blob_ids))):
-        locking = select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.id.in_(ids)).order_by(BlobRow.id).with_for_update()
+        locking = select(BlobRow).where(owned(BlobRow, tenant_id), BlobRow.id.in_(ids)).order_by(BlobRow.id).with_for_update()
         locked = session.scalars(locking).all()
         # Asked under the lock: the last reference may have gone while we waited for it.
         needed = set(session.scalars(select(BlobReferenceRow.blob_id).where(BlobReferenceRow.blob_id.in_(ids)).distinct()))
@@ -39,11 +40,11 @@ def lock_needed_by_ids(session: Session, tenant_id: str, blob_ids: Collection[st
 
 
 def find_by_key(session: Session, tenant_id: str, key: str) -> BlobRow | None:
-    return session.scalars(select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.key == key)).one_or_none()
+    return session.scalars(select(BlobRow).where(owned(BlobRow, tenant_id), BlobRow.key == key)).one_or_none()
 
 
 def get_by_key(session: Session, tenant_id: str, key: str) -> BlobRow:
-    return session.scalars(select(BlobRow).where(BlobRow.tenant_id == tenant_id, BlobRow.key == key)).one()
+    return session.scalars(select(BlobRow).where(owned(BlobRow, tenant_id), BlobRow.key == key)).one()
 
 
 def lock_unneeded(session: Session, blob_id: str) -> BlobRow | None:

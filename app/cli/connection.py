@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpx
+
 from app.cli.failures import Failure
-from app.client import Lustral
+from app.client import BadAddress, Lustral
 from app.embedded.folder import DataFolder, default_folder
 from app.embedded.local import run_embedded
 
@@ -25,7 +27,7 @@ def connect(server: str | None, api_key: str | None) -> Iterator[Connection]:
     """The server named, or the `lustral up` that runs on this machine, or one of our own on its data folder.
 
     Raises:
-        Failure: there is no key for the server.
+        Failure: the server's address is none, there is no key for it, or it does not answer.
         app.embedded.up.StartFailed: our own did not come up.
     """
     folder = DataFolder(default_folder())
@@ -39,5 +41,13 @@ def connect(server: str | None, api_key: str | None) -> Iterator[Connection]:
     key = api_key or local_key
     if key is None:
         raise Failure(f"No API key for {url}: set LUSTRAL_API_KEY.")
-    with Lustral(url, key) as lustral:
-        yield Connection(lustral, ours=False)
+    try:
+        with Lustral(url, key) as lustral:
+            yield Connection(lustral, ours=False)
+    except BadAddress as error:
+        raise Failure(f"{error} Name the server by --server or LUSTRAL_SERVER.") from error
+    except httpx.TransportError as error:
+        asked = error.request.url
+        raise Failure(
+            f"{asked.scheme}://{asked.netloc.decode()} does not answer: {error}. Is it up? --server or LUSTRAL_SERVER names another server."
+        ) from error

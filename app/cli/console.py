@@ -29,12 +29,17 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def print_either(text: str, document: dict[str, Any], *, as_json: bool) -> None:
+    """The same for people and for machines."""
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(text)
+
+
 def print_deleted(noun: str, id: str, *, as_json: bool) -> None:
     """What is gone, where the server has nothing more to say about it."""
-    if as_json:
-        print_json({"id": id, "object": noun, "deleted": True})
-    else:
-        typer.echo(f"{id} is deleted")
+    print_either(f"{id} is deleted", {"id": id, "object": noun, "deleted": True}, as_json=as_json)
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

@@ -13,9 +13,10 @@ import typer
 
 from app.cli.connection import connect
 from app.cli.console import print_json, print_table
+from app.cli.failures import Failure
 from app.cli.options import ApiKey, AsJson, Server
 
-cli = typer.Typer(help="Look at jobs, follow them, cancel them.", no_args_is_help=True)
+cli = typer.Typer(help="Look at jobs, follow them, fetch what they made, cancel them.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(help="job_…")]
 
 
@@ -41,7 +42,12 @@ def list_jobs(
 
 
 @cli.command()
-def show(job_id: JobId, server: Server = None, api_key: ApiKey = None) -> None:
+def show(
+    job_id: JobId,
+    as_json: AsJson = True,  # noqa: ARG001  (there is no other form; scripts may ask for it as of every command)
+    server: Server = None,
+    api_key: ApiKey = None,
+) -> None:
     """A job, as JSON."""
     with connect(server, api_key) as connection:
         print_json(connection.lustral.job(job_id))
@@ -72,6 +78,32 @@ def logs(
             with connection.lustral.download(artifact, Path(scratch)).open(encoding="utf-8") as lines:
                 for line in map(json.loads, lines):
                     typer.echo(json.dumps({"log": name, **line}) if as_json else f"{line.pop('at')}  {name:<22} {_told(line)}")
+
+
+@cli.command()
+def download(
+    job_id: JobId,
+    folder: Annotated[Path, typer.Argument(help="Where to; files of the same names there are replaced.")],
+    kind: Annotated[list[str] | None, typer.Option(help="Only artifacts of this kind: report, weights, log, …; may be repeated.")] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Fetch what a job hands out, each file checked by its SHA-256."""
+    fetched = []
+    kinds: list[str | None] = [*kind] if kind else [None]
+    with connect(server, api_key) as connection:
+        for wanted in kinds:
+            for artifact in connection.lustral.artifacts(job_id, kind=wanted):
+                path = connection.lustral.download(artifact, folder)
+                fetched.append({**artifact, "path": str(path)})
+                if not as_json:
+                    typer.echo(path)
+        if not fetched:
+            status = connection.lustral.job(job_id)["status"]
+            raise Failure(f"{job_id} hands out nothing{' of this kind' if kind else ''}. Its status is {status}.")
+    if as_json:
+        print_json(fetched)
 
 
 @cli.command()

@@ -17,12 +17,15 @@ cli = typer.Typer(help="API keys of your tenant.", no_args_is_help=True)
 def create(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     scope: Annotated[list[str] | None, typer.Option(help="read, write or admin; may be repeated. Default: read and write.")] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="After this it opens nothing; as 2027-01-01T00:00:00Z. Default: it does not expire.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = None,
     api_key: ApiKey = None,
 ) -> None:
     """Make a key and print it, this once."""
-    body = {"name": name, **({"scopes": scope} if scope else {})}
+    body = {"name": name, **({"scopes": scope} if scope else {}), **({"expires_at": expires_at} if expires_at else {})}
     with connect(server, api_key) as connection:
         created = connection.lustral.call("POST", "/v1/keys", body)
     if as_json:
@@ -39,7 +42,7 @@ def list_keys(as_json: AsJson = False, server: Server = None, api_key: ApiKey = 
     if as_json:
         print_json(keys)
         return
-    columns = ["id", "name", "hint", "last_used_at", "revoked_at"]
+    columns = ["id", "name", "hint", "expires_at", "last_used_at", "revoked_at"]
     print_table([*columns, "scopes"], ([*(key[column] for column in columns), ", ".join(key["scopes"])] for key in keys))
 
 

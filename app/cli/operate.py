@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.console import print_table
+from app.cli.console import print_either, print_json, print_table
 from app.cli.failures import Failure
+from app.cli.options import AsJson
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -21,7 +22,7 @@ Limit = Annotated[str | None, typer.Option(help="A number, none or default.")]
 
 
 @cli.command()
-def migrate() -> None:
+def migrate(as_json: AsJson = False) -> None:
     """Bring the database up to date and make the bucket where it is missing. Safe to repeat."""
     from app.migrate import upgrade
     from app.settings import load_settings
@@ -29,12 +30,13 @@ def migrate() -> None:
     settings = load_settings()
     upgrade(settings.database_url)
     _store_with_bucket(settings)
-    typer.echo("Database and object store are ready.")
+    print_either("Database and object store are ready.", {"migrated": True}, as_json=as_json)
 
 
 @cli.command("wait-for-migration")
 def wait_for_migration(
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 600.0,
+    as_json: AsJson = False,
 ) -> None:
     """Wait until the database has the schema that this version needs, or a later one. For what starts beside `migrate`."""
     from app.migrate import is_migrated
@@ -45,13 +47,14 @@ def wait_for_migration(
         if time.monotonic() >= deadline:
             raise Failure("The database is not migrated. Run `lustral operate migrate`; `lustral doctor` says what keeps it from working.")
         time.sleep(min(2.0, timeout))
-    typer.echo("The database has the schema that this version needs.")
+    print_either("The database has the schema that this version needs.", {"migrated": True}, as_json=as_json)
 
 
 @cli.command("create-key")
 def create_key(
     tenant: Annotated[str, typer.Option(help="Whose key; a new name makes a new tenant.")] = "default",
     name: Annotated[str, typer.Option(help="What it is for.")] = "first key",
+    as_json: AsJson = False,
 ) -> None:
     """Let somebody in: print a key with every scope."""
     from app.auth.service import bootstrap
@@ -60,12 +63,13 @@ def create_key(
 
     runtime = Runtime.open(load_settings())
     with runtime.write.begin() as session:
-        typer.echo(bootstrap(session, runtime.signer, tenant=tenant, name=name).key)
+        created = bootstrap(session, runtime.signer, tenant=tenant, name=name)
     runtime.close()
+    print_either(created.key, created.model_dump(mode="json"), as_json=as_json)
 
 
 @cli.command("reseal-credentials")
-def reseal_credentials() -> None:
+def reseal_credentials(as_json: AsJson = False) -> None:
     """Encrypt every tenant's credentials with the first of LUSTRAL_CREDENTIAL_KEYS. Then the other keys can be taken out."""
     from app.credentials.service import reseal_credentials
     from app.credentials.vault import Vault
@@ -80,7 +84,7 @@ def reseal_credentials() -> None:
     with runtime.write.begin() as session:
         count = reseal_credentials(session, vault)
     runtime.close()
-    typer.echo(f"{count} credentials are encrypted with the first key.")
+    print_either(f"{count} credentials are encrypted with the first key.", {"credentials": count}, as_json=as_json)
 
 
 @cli.command()
@@ -90,6 +94,7 @@ def limits(
     open_uploads: Limit = None,
     unfinished_jobs: Limit = None,
     job_seconds: Limit = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a tenant may have, after setting what is named. Each value: a number, none (no limit), or default (as the settings say)."""
     from pydantic import ValidationError
@@ -111,30 +116,39 @@ def limits(
         raise Failure(str(error)) from error
     finally:
         runtime.close()
+    if as_json:
+        print_json(now.model_dump())
+        return
     print_table(["", "limit"], [(name, "none" if value is None else value) for name, value in now.model_dump().items()])
 
 
 @cli.command("export-objects")
-def export_objects(folder: Annotated[Path, typer.Argument(help="Where to; what is there already is not copied again.")]) -> None:
+def export_objects(
+    folder: Annotated[Path, typer.Argument(help="Where to; what is there already is not copied again.")], as_json: AsJson = False
+) -> None:
     """Copy the object store. Dump the database first: docs/operate.md says why."""
     from app.backup import export_objects
     from app.settings import load_settings
     from app.storage import open_store
 
-    typer.echo(f"{export_objects(open_store(load_settings()), folder)} objects copied to {folder}.")
+    count = export_objects(open_store(load_settings()), folder)
+    print_either(f"{count} objects copied to {folder}.", {"objects": count, "folder": str(folder)}, as_json=as_json)
 
 
 @cli.command("import-objects")
-def import_objects(folder: Annotated[Path, typer.Argument(help="What export-objects made.", exists=True, file_okay=False)]) -> None:
+def import_objects(
+    folder: Annotated[Path, typer.Argument(help="What export-objects made.", exists=True, file_okay=False)], as_json: AsJson = False
+) -> None:
     """Put a copy of the object store back, before the database is restored. Safe to repeat."""
     from app.backup import import_objects
     from app.settings import load_settings
 
-    typer.echo(f"{import_objects(_store_with_bucket(load_settings()), folder)} objects put back.")
+    count = import_objects(_store_with_bucket(load_settings()), folder)
+    print_either(f"{count} objects put back.", {"objects": count}, as_json=as_json)
 
 
 @cli.command("check-objects")
-def check_objects() -> None:
+def check_objects(as_json: AsJson = False) -> None:
     """Has the object store all that the database names? Exit status 1: no, and the keys are printed."""
     from app.backup import missing_objects
     from app.runtime import Runtime
@@ -144,6 +158,9 @@ def check_objects() -> None:
     with runtime.read() as session:
         missing = missing_objects(session, runtime.store)
     runtime.close()
+    if as_json:
+        print_json({"missing": missing})
+        raise typer.Exit(1 if missing else 0)
     for key in missing:
         typer.echo(key)
     typer.echo(f"{len(missing)} objects are missing." if missing else "Every object that the database names is there.", err=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.console import print_either, print_json
 from app.cli.failures import Failure
-from app.cli.options import ApiKey, Server
+from app.cli.options import ApiKey, AsJson, Server
 from app.embedded.folder import DataFolder, default_folder
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def verify(
     key: Annotated[
         Path | None, typer.Option(help="The service's public key (PEM). Without one: that of the server, or of this machine's service.")
     ] = None,
+    as_json: AsJson = False,
     server: Server = None,
     api_key: ApiKey = None,
 ) -> None:
@@ -35,10 +38,15 @@ def verify(
     try:
         verified = verify_folder(folder, public_key)
     except NotGenuine as problem:
-        typer.echo(f"{folder} is not genuine. {problem}", err=True)
+        if as_json:
+            print_json({"genuine": False, "detail": str(problem)})
+        else:
+            typer.echo(f"{folder} is not genuine. {problem}", err=True)
         raise typer.Exit(1) from problem
-    typer.echo(
-        f"{folder} is genuine: {verified.files} files, {verified.bytes:,} bytes of {verified.job_id}, signed with {public_key.fingerprint}"
+    print_either(
+        f"{folder} is genuine: {verified.files} files, {verified.bytes:,} bytes of {verified.job_id}, signed with {public_key.fingerprint}",
+        {"genuine": True, **asdict(verified), "key": public_key.fingerprint},
+        as_json=as_json,
     )
 
 

@@ -54,7 +54,7 @@ def delete(webhook_id: WebhookId, as_json: AsJson = False, server: Server = None
 
 @cli.command()
 def rotate(webhook_id: WebhookId, as_json: AsJson = False, server: Server = None, api_key: ApiKey = None) -> None:
-    """Print a new secret. For 24 hours messages are signed with the old one too."""
+    """Print a new secret. For 24 hours messages are signed with the one before it too; rotating twice ends the first at once."""
     with connect(server, api_key) as connection:
         webhook = connection.lustral.call("POST", f"/v1/webhooks/{webhook_id}/rotate-secret")
     if as_json:

@@ -9,7 +9,7 @@ with Lustral("http://127.0.0.1:8000", api_key) as lustral:
     job = lustral.wait(job["id"])
 """
 
-from app.client.errors import ApiError, CorruptDownload, FileChanged, Rejected
+from app.client.errors import ApiError, BadAddress, CorruptDownload, FileChanged, Rejected
 from app.client.lustral import FINAL, Lustral
 
-__all__ = ["FINAL", "ApiError", "CorruptDownload", "FileChanged", "Lustral", "Rejected"]
+__all__ = ["FINAL", "ApiError", "BadAddress", "CorruptDownload", "FileChanged", "Lustral", "Rejected"]

@@ -8,10 +8,14 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from app.client.errors import CorruptDownload
+import httpx
+
+from app.client.errors import ApiError, CorruptDownload
+from app.client.retries import Retries
 from app.client.transport import Transport
 
 
@@ -46,25 +50,51 @@ def zipped(folder: Path) -> Iterator[Path]:
 
 
 def download(transport: Transport, artifact: dict[str, Any], target: Path) -> Path:
-    """Write an artifact to `target`, which appears only once its size and SHA-256 are those that the server announced.
+    """Write an artifact to `target`, which appears only once its SHA-256 is that which the server announced.
 
     Raises:
-        CorruptDownload: they are not.
+        CorruptDownload: it is not.
+        ApiError: the server or its object store refused.
+        httpx.TransportError: the connection was lost, and for the better part of a minute none brought another byte.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
-    digest = hashlib.sha256()
     try:
-        with partial.open("wb") as file, transport.stream(f"/v1/artifacts/{artifact['id']}/content") as response:
-            for chunk in response.iter_bytes():
-                digest.update(chunk)
-                file.write(chunk)
-        if digest.hexdigest() != artifact["sha256"]:
-            raise CorruptDownload(f"{target} has the SHA-256 {digest.hexdigest()}; the server announced {artifact['sha256']}")
+        with partial.open("wb") as file:
+            sha256 = _fetch(transport, f"/v1/artifacts/{artifact['id']}/content", file)
+        if sha256 != artifact["sha256"]:
+            raise CorruptDownload(f"{target} has the SHA-256 {sha256}; the server announced {artifact['sha256']}")
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _fetch(transport: Transport, path: str, file: BinaryIO) -> str:
+    """Write a body to `file` over as many connections as it takes, each from the byte that was reached. Returns its SHA-256."""
+    digest, reached, etag = hashlib.sha256(), 0, None
+    retries = Retries()
+    while True:
+        began = reached
+        headers = {"Accept-Encoding": "identity"}  # a range is of the bytes as they are stored, not as something on the way packs them
+        if reached:
+            headers |= {"Range": f"bytes={reached}-"} | ({"If-Range": etag} if etag else {})
+        try:
+            with transport.stream(path, headers) as response:
+                if response.status_code != HTTPStatus.PARTIAL_CONTENT:  # the first time, or the content was changed meanwhile
+                    digest, reached = hashlib.sha256(), 0
+                    file.seek(0)
+                    file.truncate()
+                etag = response.headers.get("etag")
+                for chunk in response.iter_bytes():
+                    digest.update(chunk)
+                    reached += file.write(chunk)
+            return digest.hexdigest()
+        except (ApiError, httpx.TransportError) as error:
+            if reached > began:
+                retries = Retries()
+            if not retries.wait_after(error):
+                raise
 
 
 def _is_hidden(path: Path) -> bool:

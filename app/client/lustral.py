@@ -29,7 +29,11 @@ class Lustral:
     """
 
     def __init__(self, server: str, api_key: str, *, transport: httpx.BaseTransport | None = None) -> None:
-        """server: its address, such as `https://lustral.example`. transport: another way to send requests, as httpx takes it."""
+        """server: its address, such as `https://lustral.example`. transport: another way to send requests, as httpx takes it.
+
+        Raises:
+            BadAddress: `server` is none.
+        """
         self.server = server.rstrip("/")
         self._transport = Transport(self.server, api_key, transport)
 
@@ -172,7 +176,7 @@ class Lustral:
         return self.call("GET", "/v1/signing-key")
 
     def download(self, artifact: dict[str, Any], folder: Path) -> Path:
-        """Write an artifact into `folder` under its own name, its digest checked.
+        """Write an artifact into `folder` under its own name, its digest checked. Goes on where a lost connection broke off.
 
         Raises:
             CorruptDownload: what arrived is not what the server announced.

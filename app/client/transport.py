@@ -8,29 +8,13 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import httpx
-import stamina
 
-from app.client.errors import ApiError
+from app.client.errors import ApiError, BadAddress
+from app.client.retries import Retries
 
 
 class Body(Iterable[bytes], Sized, Protocol):
     """The body of a request in pieces; iterated over once for each attempt."""
-
-
-_TRY_AGAIN = frozenset({429, 502, 503, 504})
-
-
-class _Refused(ApiError):
-    def __init__(self, response: httpx.Response) -> None:
-        super().__init__(response)
-        self.retry_after = response.headers.get("retry-after", "")
-
-
-def _backoff(error: Exception) -> bool | float:
-    """Whether to try again, or after how many seconds."""
-    if isinstance(error, _Refused) and error.status in _TRY_AGAIN:
-        return float(error.retry_after) if error.retry_after.isdigit() else True
-    return isinstance(error, httpx.TransportError)
 
 
 class Transport:
@@ -38,7 +22,7 @@ class Transport:
 
     def __init__(self, server: str, api_key: str, transport: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(
-            base_url=server,
+            base_url=_checked(server),
             headers={"Authorization": f"Bearer {api_key}"},
             timeout=httpx.Timeout(60.0, connect=10.0),
             follow_redirects=True,  # httpx drops the key when a redirect leaves the server, as signed links to storage do
@@ -84,9 +68,24 @@ class Transport:
                 raise ApiError(response)
             yield response
 
-    @stamina.retry(on=_backoff, attempts=8, timeout=60.0, wait_max=10.0)
     def _send(self, request: httpx.Request) -> httpx.Response:
-        response = self._http.send(request)
-        if response.is_error:
-            raise _Refused(response)
-        return response
+        retries = Retries()
+        while True:
+            try:
+                response = self._http.send(request)
+                if not response.is_error:
+                    return response
+                raise ApiError(response)
+            except (ApiError, httpx.TransportError) as error:
+                if not retries.wait_after(error):
+                    raise
+
+
+def _checked(server: str) -> httpx.URL:
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL as error:
+        raise BadAddress(f"{server!r} is no address: {error}.") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise BadAddress(f"{server!r} is no address of a server, which looks like https://lustral.example or http://127.0.0.1:8000.")
+    return url

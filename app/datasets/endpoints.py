@@ -17,6 +17,7 @@ from app.pagination import PageQuery, as_page
 from app.repository import get_owned, list_owned
 from app.runtime import ReadSession, RuntimeDep, StoreDep, WriteSession
 from app.schemas import Page
+from app.sources.repository import last_failures
 from app.sources.service import register, remove
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -37,13 +38,16 @@ def list_datasets(
 ) -> Page[DatasetResource]:
     """The tenant's data sets, newest first."""
     where = [DatasetRow.status == status] if status else []
-    return as_page(list_owned(session, DatasetRow, caller.tenant_id, page, *where), page, DatasetResource.of, lambda row: row.id)
+    rows = list_owned(session, DatasetRow, caller.tenant_id, page, *where)
+    failures = last_failures(session, rows)
+    return as_page(rows, page, lambda row: DatasetResource.of(row, failures.get(row.id)), lambda row: row.id)
 
 
 @router.get("/{dataset_id}", responses=problem_responses(NotFound))
 def get_dataset(dataset_id: str, caller: Reader, session: ReadSession) -> DatasetResource:
     """One data set: its status, format, counts, and the rows that cannot be used."""
-    return DatasetResource.of(get_owned(session, DatasetRow, caller.tenant_id, dataset_id))
+    row = get_owned(session, DatasetRow, caller.tenant_id, dataset_id)
+    return DatasetResource.of(row, last_failures(session, [row]).get(row.id))
 
 
 @router.get(

@@ -47,7 +47,8 @@ class DatasetResource(Resource):
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: DatasetRow) -> DatasetResource:
+    def of(cls, row: DatasetRow, failure: str | None = None) -> DatasetResource:
+        """failure: of the last attempt at its inspection, where there will be another."""
         found = row.inspection
         counts = None
         if "samples" in found:
@@ -71,7 +72,7 @@ class DatasetResource(Resource):
             bytes=sum(file["bytes"] for file in row.files),
             files=[StoredFile.model_validate(file) for file in row.files[:FILES_SHOWN]],
             file_count=len(row.files),
-            findings=[FindingResource.model_validate(finding) for finding in row.findings],
+            findings=FindingResource.all_of(row.findings, failure),
             created_at=row.created_at,
             updated_at=row.updated_at,
         )

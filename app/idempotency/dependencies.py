@@ -70,7 +70,7 @@ class _Once:
 async def _request_digest(request: Request) -> str:
     """What makes two requests the same: method, address and body; JSON bodies whatever their spacing."""
     body = await request.body()
-    with contextlib.suppress(ValueError):  # not JSON: another check refuses it
+    with contextlib.suppress(ValueError, RecursionError):  # not JSON, or nested too deep: where one is needed, another check refuses it
         body = json.dumps(json.loads(body), sort_keys=True).encode()
     address = f"{request.method} {request.url.path}?{request.url.query}\n"
     return hashlib.sha256(address.encode() + body).hexdigest()

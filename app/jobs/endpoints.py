@@ -29,9 +29,9 @@ REPORTS = {"application/json": "report.json", "text/html": "report.html", "appli
 PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
 
 
-@router.post("", status_code=201, response_model=CreatedJob, responses=problem_responses(Conflict, InvalidInput, TooManyRequests))
+@router.post("", status_code=201, response_model=CreatedJob, responses=problem_responses(NotFound, Conflict, InvalidInput, TooManyRequests))
 def create_job(body: JobCreate, caller: Writer, session: WriteSession, runtime: RuntimeDep, once: Once) -> Response:
-    """Start a job. Inputs that are still being inspected are waited for."""
+    """Start a job. Inputs that are still being inspected are waited for. An input that is not there is 404, one that cannot be used 422."""
     return once.created(lambda: service.create_job(session, runtime, caller, body))
 
 
@@ -84,7 +84,11 @@ def list_job_steps(job_id: str, caller: Reader, session: ReadSession, page: Page
 @router.get(
     "/{job_id}/events",
     response_model=Page[JobEvent],
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problem_responses(NotFound)},
+    responses={
+        200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+        204: {"description": "As a stream, of a job that is over: nothing happened past `Last-Event-ID`, and nothing will."},
+        **problem_responses(NotFound),
+    },
 )
 def list_job_events(
     job_id: str,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, defer
 from app.db import chunked
 from app.jobs.states import UNFINISHED
 from app.jobs.tables import EventRow, JobRow, StepAttemptRow, StepRow
-from app.repository import count_owned
+from app.repository import count_owned, owned
 
 
 def steps_by_job(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[StepRow]]:
@@ -51,7 +51,7 @@ def unfinished_jobs_reading(session: Session, tenant_id: str, input_id: str) -> 
     """Ids of the tenant's jobs that still need this model or data set."""
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
-    needing = (JobRow.tenant_id == tenant_id, JobRow.status.in_(UNFINISHED), reads | evaluates)
+    needing = (owned(JobRow, tenant_id), JobRow.status.in_(UNFINISHED), reads | evaluates)
     return session.scalars(select(JobRow.id).where(*needing).order_by(JobRow.id)).all()
 
 

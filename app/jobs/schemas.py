@@ -26,6 +26,13 @@ class EvaluationSets(Input):
     clean_dataset_id: str | None = Field(None, description="Inputs without a trigger, with their right answers.")
     target: Target | None = Field(None, description="What an answer looks like when the attack succeeded.")
 
+    @field_validator("target", mode="before")
+    @classmethod
+    def _is_one_of_two(cls, target: Any) -> Any:
+        if isinstance(target, dict) and ("contains" in target) == ("regex" in target):
+            raise ValueError("give one of contains or regex")
+        return target
+
     @field_validator("target")
     @classmethod
     def _compiles(cls, target: Target | None) -> Target | None:

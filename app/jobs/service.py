@@ -23,12 +23,13 @@ from app.jobs.schemas import CreatedJob, JobCreate, JobResource, job_resource
 from app.jobs.tables import JobRow
 from app.models.tables import ModelRow
 from app.quotas import service as quotas
-from app.repository import get_owned
+from app.repository import find_owned, get_owned
 from app.runtime import Runtime
 from app.webhooks.addresses import AddressRefused, parse_url
 from app.webhooks.secrets import secret_of
 from app.webhooks.tables import WebhookRow
 
+_NOUNS: dict[type[ModelRow | DatasetRow], str] = {ModelRow: "model", DatasetRow: "data set"}
 JOB_EVENTS = ["job.queued", "job.started", "job.succeeded", "job.failed", "job.cancelled"]
 
 
@@ -36,7 +37,8 @@ def create_job(session: Session, runtime: Runtime, caller: Caller, body: JobCrea
     """A job on the caller's own model and data. It waits for inputs that are still being inspected.
 
     Raises:
-        InvalidInput: an input is unknown, rejected or missing; `errors` points at it.
+        NotFound: an input is unknown, or another tenant's; `errors` points at it.
+        InvalidInput: an input is left out, rejected or of the wrong kind; `errors` points at it.
         QuotaExceeded: the tenant has as many unfinished jobs or stored bytes as it may.
     """
     timeout_seconds = quotas.admit_job(session, runtime.settings, caller.tenant_id)
@@ -128,7 +130,12 @@ def _check_needs(body: JobCreate) -> None:
 
 def _lock_inputs(session: Session, caller: Caller, body: JobCreate) -> None:
     """Check the ids that the body names, and keep the rows as they are until the job is in: an inspection that ends meanwhile
-    must find the job that waits for it, and nobody may delete what it reads."""
+    must find the job that waits for it, and nobody may delete what it reads.
+
+    Raises:
+        NotFound: there are no such things of the caller's.
+        InvalidInput: they cannot be used.
+    """
     evaluation = body.evaluation
     named: list[tuple[str, type[ModelRow | DatasetRow], str | None]] = [
         ("/model_id", ModelRow, body.model_id),
@@ -136,21 +143,23 @@ def _lock_inputs(session: Session, caller: Caller, body: JobCreate) -> None:
         ("/evaluation/triggered_dataset_id", DatasetRow, evaluation.triggered_dataset_id if evaluation else None),
         ("/evaluation/clean_dataset_id", DatasetRow, evaluation.clean_dataset_id if evaluation else None),
     ]
-    faults = []
+    missing, unusable = [], []
     # In the order of their ids, so that two requests never wait for each other.
     for pointer, table, id in sorted(named, key=lambda entry: entry[2] or ""):
         if id is None:
             continue
-        try:
-            row = get_owned(session, table, caller.tenant_id, id, lock=True)
-        except NotFound:
-            faults.append(InputFault(pointer=pointer, detail=f"there is no {'model' if table is ModelRow else 'data set'} {id!r} here"))
-            continue
-        if row.status == "rejected":
-            faults.append(InputFault(pointer=pointer, detail=f"{id} was rejected by its inspection; its `findings` say why"))
-    if faults:
-        faults.sort(key=lambda fault: fault.pointer)
-        raise InvalidInput("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults), errors=faults)
+        row = find_owned(session, table, caller.tenant_id, table.id == id, lock=True)
+        other = DatasetRow if table is ModelRow else ModelRow
+        if row is None and find_owned(session, other, caller.tenant_id, other.id == id) is None:
+            missing.append(InputFault(pointer=pointer, detail=f"there is no {_NOUNS[table]} {id!r} here"))
+        elif row is None:
+            unusable.append(InputFault(pointer=pointer, detail=f"{id} is a {_NOUNS[other]}; name a {_NOUNS[table]}"))
+        elif row.status == "rejected":
+            unusable.append(InputFault(pointer=pointer, detail=f"{id} was rejected by its inspection; its `findings` say why"))
+    for faults, problem in ((missing, NotFound), (unusable, InvalidInput)):
+        if faults:
+            faults.sort(key=lambda fault: fault.pointer)
+            raise problem("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults), errors=faults)
 
 
 def _listener(session: Session, runtime: Runtime, job: JobRow, url: str) -> WebhookRow:

@@ -21,6 +21,7 @@ from app.jobs.attempts import cancel_attempts
 from app.jobs.outbox import ring
 from app.jobs.plan import PlannedStep, Queue
 from app.jobs.tables import JobRow, StepRow
+from app.repository import owned
 from app.tracing import current_carrier, travelling
 from app.webhooks.tables import WebhookRow
 
@@ -149,7 +150,7 @@ def waiting_jobs(session: Session, tenant_id: str, input_id: str) -> list[str]:
     """The tenant's jobs that have not begun and read this model or data set, in the order in which they are to be locked."""
     reads = (JobRow.model_id == input_id) | (JobRow.dataset_id == input_id)
     evaluates = (JobRow.triggered_dataset_id == input_id) | (JobRow.clean_dataset_id == input_id)
-    waiting = select(JobRow.id).where(JobRow.tenant_id == tenant_id, JobRow.status == "queued", reads | evaluates)
+    waiting = select(JobRow.id).where(owned(JobRow, tenant_id), JobRow.status == "queued", reads | evaluates)
     return list(session.scalars(waiting.order_by(JobRow.id)))
 
 

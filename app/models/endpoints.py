@@ -15,6 +15,7 @@ from app.pagination import PageQuery, as_page
 from app.repository import get_owned, list_owned
 from app.runtime import ReadSession, RuntimeDep, WriteSession
 from app.schemas import Page
+from app.sources.repository import last_failures
 from app.sources.service import register, remove
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -35,13 +36,16 @@ def list_models(
 ) -> Page[ModelResource]:
     """The tenant's models, newest first."""
     where = [ModelRow.status == status] if status else []
-    return as_page(list_owned(session, ModelRow, caller.tenant_id, page, *where), page, ModelResource.of, lambda row: row.id)
+    rows = list_owned(session, ModelRow, caller.tenant_id, page, *where)
+    failures = last_failures(session, rows)
+    return as_page(rows, page, lambda row: ModelResource.of(row, failures.get(row.id)), lambda row: row.id)
 
 
 @router.get("/{model_id}", responses=problem_responses(NotFound))
 def get_model(model_id: str, caller: Reader, session: ReadSession) -> ModelResource:
     """One model: its status, what the inspection found, its files and their digests."""
-    return ModelResource.of(get_owned(session, ModelRow, caller.tenant_id, model_id))
+    row = get_owned(session, ModelRow, caller.tenant_id, model_id)
+    return ModelResource.of(row, last_failures(session, [row]).get(row.id))
 
 
 @router.delete("/{model_id}", status_code=204, responses=problem_responses(NotFound, Conflict))

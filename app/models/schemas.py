@@ -18,12 +18,18 @@ class ModelCreate(Input):
 
 
 class FindingResource(Resource):
-    """A remark of the inspection. Those of severity `error` are why it was rejected."""
+    """A remark of the inspection. Those of severity `error` are why it was rejected; `retrying` says why it is not over yet."""
 
     severity: str
     code: str
     detail: str
     pointer: str | None = None
+
+    @classmethod
+    def all_of(cls, findings: list[Any], failure: str | None) -> list[FindingResource]:
+        """What the inspection found or, while it goes on, what its last attempt failed by."""
+        retrying = [] if failure is None else [cls(severity="warning", code="retrying", detail=f"{failure} It is tried again.")]
+        return [*(cls.model_validate(finding) for finding in findings), *retrying]
 
 
 class ModelResource(Resource):
@@ -45,7 +51,8 @@ class ModelResource(Resource):
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: ModelRow) -> ModelResource:
+    def of(cls, row: ModelRow, failure: str | None = None) -> ModelResource:
+        """failure: of the last attempt at its inspection, where there will be another."""
         found = row.inspection
         # Inspected, an archive's files are those of the unpacked folder.
         files = (found.get("files") if any(file["archive"] for file in row.files) else None) or row.files
@@ -62,7 +69,7 @@ class ModelResource(Resource):
             bytes=sum(file["bytes"] for file in row.files),
             files=[StoredFile.model_validate(file) for file in files[:FILES_SHOWN]],
             file_count=len(files),
-            findings=[FindingResource.model_validate(finding) for finding in row.findings],
+            findings=FindingResource.all_of(row.findings, failure),
             created_at=row.created_at,
             updated_at=row.updated_at,
         )

@@ -48,7 +48,7 @@ def verify_bundle(content: bytes, key: PublicKey) -> dict[str, str]:
         hint = bundle["verificationMaterial"]["publicKey"]["hint"]
         envelope = bundle["dsseEnvelope"]
         payload, signature = (base64.b64decode(text, validate=True) for text in (envelope["payload"], envelope["signatures"][0]["sig"]))
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise NotGenuine(f"{SIGNATURE} is damaged: it is no signature bundle.") from error
     if hint != key.fingerprint:
         raise NotGenuine(f"{SIGNATURE} was made with another key: {hint}, not {key.fingerprint}.")

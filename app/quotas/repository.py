@@ -9,6 +9,7 @@ from app.auth.tables import TenantRow
 from app.blobs.tables import BlobRow
 from app.errors import NotFound
 from app.jobs.tables import StepRow
+from app.repository import owned
 from app.uploads.tables import UploadRow
 
 
@@ -31,9 +32,9 @@ def used_bytes(session: Session, tenant_id: str) -> int:
     One statement: bytes that go from one of the three to another meanwhile are counted once.
     """
     session.flush()
-    blobs = select(func.coalesce(func.sum(BlobRow.bytes), 0)).where(BlobRow.tenant_id == tenant_id)
-    uploads = select(func.coalesce(func.sum(UploadRow.bytes), 0)).where(UploadRow.tenant_id == tenant_id, UploadRow.status == "open")
+    blobs = select(func.coalesce(func.sum(BlobRow.bytes), 0)).where(owned(BlobRow, tenant_id))
+    uploads = select(func.coalesce(func.sum(UploadRow.bytes), 0)).where(owned(UploadRow, tenant_id), UploadRow.status == "open")
     fetches = select(func.coalesce(func.sum(StepRow.reserved_bytes), 0)).where(
-        StepRow.tenant_id == tenant_id, StepRow.reserved_bytes.is_not(None), StepRow.status.in_(("ready", "running"))
+        owned(StepRow, tenant_id), StepRow.reserved_bytes.is_not(None), StepRow.status.in_(("ready", "running"))
     )
     return int(session.scalars(select(blobs.scalar_subquery() + uploads.scalar_subquery() + fetches.scalar_subquery())).one())

@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import idna
+
 from app.settings import Reach
 
 _OWN_NAME = ".localhost"
@@ -15,8 +17,12 @@ _PRIVATE_NAMES = (".local", ".internal", ".home.arpa")
 # Where IPv6 wraps an IPv4 address in its last four bytes.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_OF_A_NETWORK = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215: what is behind it is up to each network
-# Where clouds keep a machine's credentials, besides link-local addresses: AWS by IPv6, Alibaba.
-_METADATA = (ipaddress.ip_network("fd00:ec2::/32"), ipaddress.ip_network("100.100.100.200/32"))
+# Where clouds keep a machine's credentials, besides link-local addresses: AWS by IPv6, Alibaba, Oracle, and Azure's WireServer.
+_METADATA = tuple(
+    ipaddress.ip_network(network) for network in ("fd00:ec2::/32", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32")
+)
+# Set aside for protocols, 6to4 relays and documentation; which of them Python calls global differs from one patch level to the next.
+_SPECIAL = tuple(ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
 _SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")  # given up, but networks of old still use it; Python calls it global
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")  # many systems take it for themselves
 
@@ -54,6 +60,8 @@ def parse_url(url: str, *, reach: Reach) -> Destination:
     if parts.fragment or not url.isascii() or any(character.isspace() for character in url):
         raise AddressRefused("must have no fragment, and other than plain ASCII characters percent-encoded")
     literal = _literal_address(parts.hostname)
+    if literal is None:
+        _check_name(parts.hostname)
     name = f".{parts.hostname.rstrip('.').lower()}"
     ourselves = name.endswith(_OWN_NAME) if literal is None else _unwrapped(literal).is_loopback
     if literal is not None:
@@ -95,9 +103,24 @@ def check_reachable(address: IPAddress, *, reach: Reach) -> None:
         raise AddressRefused(f"{address} is not an address of a host")
     if inner.is_link_local or any(inner in network for network in _METADATA):
         raise AddressRefused(f"{address} is an address that clouds keep for a machine's own affairs")
-    if (inner.is_global and inner not in _SITE_LOCAL) or reach == "private" or (reach == "loopback" and inner.is_loopback):
+    public = inner.is_global and inner not in _SITE_LOCAL and not any(inner in network for network in _SPECIAL)
+    if public or reach == "private" or (reach == "loopback" and inner.is_loopback):
         return
     raise AddressRefused(f"{address} is not a public address")
+
+
+def _check_name(host: str) -> None:
+    """Refuse what neither a resolver nor an HTTP client can take for a name.
+
+    Raises:
+        AddressRefused: a label is empty or has more than 63 characters, or `xn--` is followed by what no other script is written as.
+    """
+    try:
+        host.encode("idna")
+        if any(label.startswith("xn--") for label in host.split(".")):
+            idna.decode(host)
+    except UnicodeError as error:
+        raise AddressRefused(f"{host} is not the name of a host: {error}") from error
 
 
 def _literal_address(host: str) -> IPAddress | None:

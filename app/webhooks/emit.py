@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.ids import new_id
 from app.jobs.outbox import ring
+from app.repository import owned
 from app.webhooks.tables import DeliveryRow, WebhookRow
 
 BODY_LIMIT = 20_000
@@ -27,7 +28,7 @@ def emit(session: Session, *, tenant_id: str, type: str, data: dict[str, Any], n
     An endpoint made from a job's own `webhook_url` hears of that job only.
     """
     listens = or_(WebhookRow.job_id.is_(None), WebhookRow.job_id == job_id) if job_id else WebhookRow.job_id.is_(None)
-    wanted = select(WebhookRow).where(WebhookRow.tenant_id == tenant_id, WebhookRow.enabled.is_(True), listens)
+    wanted = select(WebhookRow).where(owned(WebhookRow, tenant_id), WebhookRow.enabled.is_(True), listens)
     # Locked as the delivery's reference to it will be: one that is deleted in between would take the change itself back with it.
     # Whoever locks an endpoint to change it locks no job afterwards.
     for endpoint in session.scalars(wanted.with_for_update(read=True, key_share=True)):
@@ -53,8 +54,12 @@ def owe(session: Session, endpoint: WebhookRow, *, type: str, data: dict[str, An
 
 
 def attempt_now(session: Session, delivery: DeliveryRow, *, now: datetime) -> None:
-    """Have a message handed over (again) as soon as a worker is free, whatever became of it before."""
+    """Have a message handed over (again) as soon as a worker is free, whatever became of it before.
+
+    An attempt that is under way is noted when it ends, and settles nothing any more.
+    """
     delivery.status, delivery.next_attempt_at, delivery.finished_at = "pending", now, None
+    delivery.lease_token = delivery.lease_expires_at = None
     announce_delivery(session, delivery, now=now)
 
 

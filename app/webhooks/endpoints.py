@@ -52,7 +52,8 @@ def delete_webhook(webhook_id: str, caller: Writer, session: WriteSession) -> No
 
 @router.post("/{webhook_id}/rotate-secret", response_model=WebhookWithSecret, responses=problem_responses(NotFound, Conflict))
 def rotate_secret(webhook_id: str, caller: Writer, session: WriteSession, runtime: RuntimeDep, once: Once) -> Response:
-    """Make a new secret. For 24 hours messages carry a signature by the old one too."""
+    """Make a new secret. For 24 hours messages carry a signature by the one before it too, and never by a third: rotating twice ends
+    the first at once."""
     return once.created(lambda: service.rotate_secret(session, runtime, caller, webhook_id), status=200)
 
 

@@ -84,7 +84,10 @@ def delete_webhook(session: Session, caller: Caller, webhook_id: str) -> None:
 
 
 def rotate_secret(session: Session, runtime: Runtime, caller: Caller, webhook_id: str) -> WebhookWithSecret:
-    """A new secret. For 24 hours messages are signed with the old one too, so the receiver can change over when it likes."""
+    """A new secret. For 24 hours messages are signed with the one before it too, so the receiver can change over when it likes.
+
+    A second rotation within that time ends the first secret at once: it is what one does after a leak.
+    """
     webhook = get_owned(session, WebhookRow, caller.tenant_id, webhook_id, lock=True)
     now = datetime.now(UTC)
     webhook.secret_generation += 1

@@ -192,6 +192,7 @@ OWN: dict[tuple[Operation, str], Request] = {
     (("post", "/v1/uploads/{upload_id}/complete"), "Conflict"): World.ask_own,
     (("post", "/v1/models"), "NotFound"): partial(made_of_an_upload, upload_id="upl_unknown"),
     (("post", "/v1/datasets"), "NotFound"): partial(made_of_an_upload, upload_id="upl_unknown"),
+    (("post", "/v1/jobs"), "NotFound"): partial(World.ask, json=CREATIONS["/v1/jobs"]),
     (("post", "/v1/models"), "Conflict"): lambda world, operation: made_of_an_upload(world, operation, world.ids["upload_id"]),
     (("post", "/v1/datasets"), "Conflict"): lambda world, operation: made_of_an_upload(world, operation, world.ids["upload_id"]),
     (("delete", "/v1/models/{model_id}"), "Conflict"): World.ask_own,

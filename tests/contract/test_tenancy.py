@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from app.artifacts.tables import ArtifactRow
 from app.ids import new_id
 from tests.worlds.api import Server, Tenant, expect, expect_problem
 
+ROOT = Path(__file__).parents[2]
 METHODS = ("get", "put", "post", "patch", "delete")
 # Bodies that are right in themselves, so that only the id can be what is wrong.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {("patch", "/v1/webhooks/{webhook_id}"): {"description": "mine now"}}
@@ -119,8 +122,15 @@ class TestTenancy:
             "/v1/models": {"name": "x", "source": {"type": "artifact", "artifact_id": ids["artifact_id"]}},
             "/v1/datasets": {"name": "x", "source": {"type": "artifact", "artifact_id": ids["artifact_id"]}},
         }
-        assert stranger.post(path, json=bodies[path]).status_code in (404, 422)
+        expect_problem(stranger.post(path, json=bodies[path]), 404)
         assert expect(stranger.get(path), 200)["data"] == []
+
+
+def test_one_place_scopes_every_query() -> None:
+    sources = [path for room in ("app", "workers") for path in (ROOT / room).rglob("*.py")]
+    assert len(sources) > 100
+    by_hand = re.compile(r"tenant_id\s*(==|!=|\.in_\()|filter_by\([^)]*tenant_id")
+    assert [str(path.relative_to(ROOT)) for path in sources if by_hand.search(path.read_text())] == ["app/repository.py"]
 
 
 def _last(ids: dict[str, str], problem: dict[str, Any]) -> tuple[str, str]:

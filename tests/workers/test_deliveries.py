@@ -24,7 +24,7 @@ from app.webhooks.tables import DeliveryAttemptRow, DeliveryRow, WebhookRow
 from tests.worlds.jobs import World
 from workers import deliveries
 from workers.context import Context
-from workers.deliveries import RETRY_AFTER, deliver, pause_after
+from workers.deliveries import RETRY_AFTER, Outcome, deliver, pause_after
 from workers.reaper import ring_for_due_deliveries
 
 
@@ -178,6 +178,24 @@ class TestFailure:
         assert mail.get(delivery_id).status == "succeeded"
         assert len(mail.attempts(delivery_id)) == 11
 
+    @pytest.mark.parametrize("status", [200, 500])
+    def test_or_success_of_an_attempt_under_way_does_not_undo_that_it_was_asked_for_again(
+        self, mail: Mail, receiver: Receiver, status: int
+    ) -> None:
+        delivery_id = mail.owe()
+        with mail.world.sessions.begin() as session:
+            first = deliveries.claim_message(session, mail.context, delivery_id)
+            assert first is not None
+        with mail.world.sessions.begin() as session:
+            attempt_now(session, session.get_one(DeliveryRow, delivery_id), now=database_now(session))
+        with mail.world.sessions.begin() as session:
+            deliveries.record_attempt(session, first, Outcome(status, None), started=database_now(session), duration_ms=1)
+        assert mail.get(delivery_id).status == "pending"
+        deliver(mail.context, delivery_id)
+        assert len(receiver.received) == 1
+        assert [attempt.status_code for attempt in mail.attempts(delivery_id)] == [status, 204]
+        assert mail.get(delivery_id).status == "succeeded"
+
     def test_by_redirect_is_not_followed(self, mail: Mail, receiver: Receiver) -> None:
         receiver.status, receiver.headers = 307, {"Location": receiver.url}
         delivery_id = mail.owe()
@@ -220,6 +238,33 @@ class TestFailure:
         assert attempt.status_code is None
         assert attempt.error is not None
         assert "ConnectError" in attempt.error
+
+    @pytest.mark.parametrize("host", ["xn--", "xn--a", "xn--zz--.com"])
+    def test_to_an_address_that_cannot_be_called_is_an_attempt(self, mail: Mail, host: str) -> None:
+        with mail.world.sessions.begin() as session:
+            session.get_one(WebhookRow, mail.webhook_id).url = f"https://{host}/"
+        delivery_id = mail.owe()
+        deliver(mail.context, delivery_id)
+        [attempt] = mail.attempts(delivery_id)
+        assert (attempt.status_code, bool(attempt.error)) == (None, True)
+        assert (mail.get(delivery_id).status, mail.get(delivery_id).lease_token) == ("pending", None)
+
+    @pytest.mark.parametrize("error", [RuntimeError("a fault of ours"), UnicodeError("\0 and \ud800")], ids=["any", "unstorable"])
+    def test_that_nobody_expected_is_an_attempt(self, mail: Mail, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        def crash(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(deliveries, "send", crash)
+        delivery_id = mail.owe()
+        for _ in range(10):
+            mail.world.pass_time(next_attempt_at=timedelta(hours=30))
+            deliver(mail.context, delivery_id)
+        assert mail.get(delivery_id).status == "failed", "no message is retried without limit"
+        assert len(mail.attempts(delivery_id)) == 10
+        text = mail.attempts(delivery_id)[0].error or ""
+        assert text.startswith(f"{type(error).__name__}: ")
+        assert "\0" not in text
+        text.encode()
 
 
 class TestGivingUp:
@@ -278,6 +323,14 @@ class TestPauses:
         pauses = {pause_after(2, None) for _ in range(20)}
         assert len(pauses) > 1
         assert all(timedelta(minutes=5) <= pause <= timedelta(minutes=5.5) for pause in pauses)
+
+    @pytest.mark.parametrize("asked", ["soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2999 00:00:00 +9" + "9" * 20])
+    def test_are_the_planned_ones_where_nobody_can_tell_what_the_receiver_asks(self, mail: Mail, receiver: Receiver, asked: str) -> None:
+        receiver.status, receiver.headers = 429, {"Retry-After": asked}
+        delivery_id = mail.owe()
+        deliver(mail.context, delivery_id)
+        [attempt] = mail.attempts(delivery_id)
+        assert (attempt.status_code, mail.get(delivery_id).status) == (429, "pending")
 
     @pytest.mark.parametrize(
         ("asked", "least"),

@@ -99,6 +99,16 @@ class TestCreateKey:
         expect_problem(tenant.post("/v1/keys", json=body), 422, "/name", "/scopes/0", "/expires_at")
         expect_problem(tenant.post("/v1/keys", json={"name": "x", "expires_at": "2001-01-01T00:00:00Z"}), 422, "/expires_at")
 
+    @pytest.mark.parametrize(
+        "moment", ["9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59", "2999-02-30T00:00:00Z"]
+    )
+    def test_points_at_a_time_that_is_none(self, tenant: Tenant, moment: str) -> None:
+        expect_problem(tenant.post("/v1/keys", json={"name": "x", "expires_at": moment}), 422, "/expires_at")
+
+    def test_takes_a_time_of_any_zone(self, tenant: Tenant) -> None:
+        created = expect(tenant.post("/v1/keys", json={"name": "x", "expires_at": "9999-12-31T22:00:00-01:00"}), 201)
+        assert created["expires_at"] == "9999-12-31T23:00:00Z"
+
 
 class TestRevokeKey:
     def test_cannot_revoke_itself(self, tenant: Tenant) -> None:

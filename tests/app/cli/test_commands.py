@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import cli
+from app.cli.failures import Failure
 from tests.worlds.api import Tenant, expect
 from tests.worlds.artifacts import finished_job, leave
 
@@ -37,6 +41,16 @@ class TestKeys:
         assert json.loads(lustral("keys", "revoke", listed["id"], "--json"))["revoked_at"] is not None
         assert tenant.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 401
 
+    def test_a_key_ends_when_it_was_said_to(self, lustral: Lustral) -> None:
+        created = json.loads(lustral("keys", "create", "ci", "--expires-at", "2999-01-01T01:00:00+01:00", "--json"))
+        assert created["expires_at"] == "2999-01-01T00:00:00Z"
+        columns, newest, _ = (line.split("\t") for line in lustral("keys", "list").splitlines())
+        assert newest[columns.index("expires_at")] == "2999-01-01T00:00:00Z"
+
+    def test_a_time_that_is_none_is_pointed_at(self, tenant: Tenant) -> None:
+        where = {"LUSTRAL_SERVER": tenant.server.url, "LUSTRAL_API_KEY": tenant.key}
+        assert "/expires_at" in _fails("keys", "create", "ci", "--expires-at", "tomorrow", **where)
+
     def test_the_list_shows_no_secret(self, lustral: Lustral, tenant: Tenant) -> None:
         assert tenant.key not in lustral("keys", "list")
 
@@ -52,6 +66,33 @@ def test_the_logs_of_a_job_are_printed_attempt_by_attempt(lustral: Lustral, tena
     assert "verdict.attempt-1" in second
     [line] = lustral("jobs", "logs", job_id, "--step", "verdict", "--json").splitlines()
     assert json.loads(line)["log"] == "verdict.attempt-1"
+
+
+class TestDownload:
+    """`lustral jobs download`"""
+
+    @pytest.fixture
+    def job_id(self, tenant: Tenant) -> str:
+        made = finished_job(tenant)
+        leave(tenant, made, "model/model.safetensors", b"weights")
+        leave(tenant, made, "report.json", b"{}", kind="report")
+        leave(tenant, made, "logs/scan.attempt-1.jsonl", b"{}", kind="log")
+        return made
+
+    def test_fetches_all_that_the_job_hands_out(self, lustral: Lustral, job_id: str, tmp_path: Path) -> None:
+        said = lustral("jobs", "download", job_id, str(tmp_path)).splitlines()
+        assert sorted(said) == [str(tmp_path / "model" / "model.safetensors"), str(tmp_path / "report.json")]
+        assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"weights"
+
+    def test_fetches_the_kinds_asked_for(self, lustral: Lustral, job_id: str, tmp_path: Path) -> None:
+        fetched = json.loads(lustral("jobs", "download", job_id, str(tmp_path), "--kind", "report", "--kind", "log", "--json"))
+        assert [(one["kind"], Path(one["path"]).read_bytes()) for one in fetched] == [("report", b"{}"), ("log", b"{}")]
+        assert not (tmp_path / "model").exists()
+
+    def test_of_nothing_is_a_failure(self, tenant: Tenant, job_id: str, tmp_path: Path) -> None:
+        where = {"LUSTRAL_SERVER": tenant.server.url, "LUSTRAL_API_KEY": tenant.key}
+        said = _fails("jobs", "download", job_id, str(tmp_path), "--kind", "adapter", **where)
+        assert said == f"lustral: {job_id} hands out nothing of this kind. Its status is succeeded.\n"
 
 
 @pytest.mark.parametrize("server", ["embedded"], indirect=True)
@@ -100,6 +141,10 @@ class TestJobs:
     def test_an_empty_list_is_a_list(self, lustral: Lustral) -> None:
         assert json.loads(lustral("jobs", "list", "--json")) == []
 
+    def test_one_is_json_whether_asked_for_or_not(self, lustral: Lustral, tenant: Tenant) -> None:
+        job_id = finished_job(tenant)
+        assert json.loads(lustral("jobs", "show", job_id, "--json")) == json.loads(lustral("jobs", "show", job_id))
+
 
 class TestFailures:
     """As a user sees them: one line on standard error, status 2, no traceback."""
@@ -110,6 +155,18 @@ class TestFailures:
 
     def test_a_server_without_a_key(self, tenant: Tenant) -> None:
         assert "set LUSTRAL_API_KEY" in _fails("jobs", "list", LUSTRAL_SERVER=tenant.server.url)
+
+    @pytest.mark.parametrize("server", ["127.0.0.1:18473", "localhost:8000", "lustral.example", "ftp://lustral.example", "http://[::1"])
+    def test_a_server_without_an_address(self, server: str) -> None:
+        said = _runs_into_failure("jobs", "list", LUSTRAL_SERVER=server, LUSTRAL_API_KEY="key")
+        assert said.startswith(f"{server!r} is no address")
+        assert said.endswith("Name the server by --server or LUSTRAL_SERVER.")
+
+    def test_a_server_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.client.retries.time.sleep", lambda _: None)
+        said = _runs_into_failure("jobs", "list", LUSTRAL_SERVER="http://127.0.0.1:1", LUSTRAL_API_KEY="key")
+        assert said.startswith("http://127.0.0.1:1 does not answer: [Errno 111] Connection refused.")
+        assert "LUSTRAL_SERVER" in said
 
     def test_a_path_that_does_not_exist(self, tenant: Tenant) -> None:
         said = _fails("scan", "/does/not/exist", "/neither", LUSTRAL_SERVER=tenant.server.url, LUSTRAL_API_KEY=tenant.key)
@@ -141,6 +198,13 @@ def _fails(*arguments: str, **environment: str) -> str:
     assert run.returncode == 2
     assert "Traceback" not in run.stderr
     return run.stderr
+
+
+def _runs_into_failure(*arguments: str, **environment: str) -> str:
+    """What `report_failures` says, of a command that needs no process of its own."""
+    error = CliRunner().invoke(cli, arguments, env=environment).exception
+    assert isinstance(error, Failure)
+    return str(error)
 
 
 def _start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,10 @@ import pytest
 
 from app.client import ApiError, CorruptDownload, Lustral, events
 from app.client.files import zipped
+from app.client.retries import ATTEMPTS
+from tests.app.client.flaky import CutBodies, run_behind
 from tests.worlds.api import Tenant
+from tests.worlds.artifacts import CONTENT, finished_job, leave
 
 JOB = "job_1"
 
@@ -22,6 +26,10 @@ JOB = "job_1"
 def lustral(tenant: Tenant) -> Iterator[Lustral]:
     with Lustral(tenant.server.url, tenant.key) as client:
         yield client
+
+
+def test_type_checkers_of_those_who_install_it_are_told_that_it_is_typed() -> None:
+    assert resources.files("app").joinpath("py.typed").is_file()
 
 
 class TestZipped:
@@ -128,6 +136,37 @@ class TestDownload:
             client.download(_artifact(b"weights"), tmp_path)
         assert list(tmp_path.iterdir()) == []
 
+    def test_goes_on_where_the_connection_broke(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with run_behind(CutBodies, tmp_path, monkeypatch, every=len(CONTENT) // 3 + 1) as server, server.new_tenant() as tenant:
+            job_id = finished_job(tenant)
+            leave(tenant, job_id, "model/model.safetensors")
+            with Lustral(server.url, tenant.key) as client:
+                [artifact] = client.artifacts(job_id)
+                path = client.download(artifact, tmp_path / "out")
+        assert path.read_bytes() == CONTENT
+        assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
+
+    def test_asks_only_for_the_rest_of_the_same_content(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.client.retries.time.sleep", lambda _: None)
+        store = _Store(b"old weights", b"new weights")
+        with Lustral("http://lustral", "key", transport=httpx.MockTransport(store.answer)) as client:
+            path = client.download(_artifact(b"new weights"), tmp_path)
+        assert path.read_bytes() == b"new weights"
+        assert store.asked == [(None, None), ("bytes=4-", '"old"'), ("bytes=4-", '"new"'), ("bytes=8-", '"new"')]
+
+    def test_is_given_up_where_no_connection_brings_anything(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.client.retries.time.sleep", lambda _: None)
+        asked = []
+
+        def refuse(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            raise httpx.ConnectError("nobody there")
+
+        with Lustral("http://lustral", "key", transport=httpx.MockTransport(refuse)) as client, pytest.raises(httpx.ConnectError):
+            client.download(_artifact(b"weights"), tmp_path)
+        assert len(asked) == ATTEMPTS
+        assert list(tmp_path.iterdir()) == []
+
     def test_refuses_a_name_that_leads_out_of_the_folder(self, tmp_path: Path) -> None:
         with Lustral("http://lustral", "key", transport=_serving(b"weights")) as client, pytest.raises(ValueError, match="leads out"):
             client.download({**_artifact(b"weights"), "name": "../weights"}, tmp_path / "out")
@@ -144,6 +183,31 @@ class TestDownload:
         with Lustral("http://lustral", "key", transport=httpx.MockTransport(answer)) as client:
             client.download(_artifact(b"weights"), tmp_path)
         assert shown == {"lustral": "Bearer key", "store": None}
+
+
+class _Store:
+    """Sends four bytes and breaks off. Its content becomes `new` after the first request."""
+
+    def __init__(self, old: bytes, new: bytes) -> None:
+        self._content = {"old": old, "new": new}
+        self.asked: list[tuple[str | None, str | None]] = []
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        asked, same = request.headers.get("range"), request.headers.get("if-range")
+        version = "new" if self.asked else "old"
+        self.asked.append((asked, same))
+        start = int(asked[6:-1]) if asked and same == f'"{version}"' else 0
+        return httpx.Response(206 if start else 200, headers={"ETag": f'"{version}"'}, stream=_Cut(self._content[version][start:]))
+
+
+class _Cut(httpx.SyncByteStream):
+    def __init__(self, rest: bytes) -> None:
+        self._rest = rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._rest[:4]
+        if len(self._rest) > 4:
+            raise httpx.ReadError("connection reset")
 
 
 def _sse(id: str, type: str) -> bytes:

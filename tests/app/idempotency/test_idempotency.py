@@ -37,6 +37,21 @@ class TestIdempotencyKey:
         first, second = (tenant.post("/v1/keys", content=body, headers={**ONCE, "Content-Type": "application/json"}) for body in bodies)
         assert first.json() == second.json()
 
+    @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/webhooks", "/v1/keys", "/v1/uploads", "/v1/models", "/v1/datasets"])
+    @pytest.mark.parametrize("media_type", ["application/json", "text/plain"])
+    def test_leaves_a_body_that_is_nested_too_deep_to_another_check(self, tenant: Tenant, path: str, media_type: str) -> None:
+        expect_problem(self.post_nested(tenant, path, media_type), 422)
+
+    @pytest.mark.parametrize("media_type", ["application/json", "text/plain"])
+    def test_minds_no_body_where_none_is_needed(self, tenant: Tenant, media_type: str) -> None:
+        webhook = f"/v1/webhooks/{expect(tenant.post('/v1/webhooks', json={'url': 'https://example.com'}), 201)['id']}"
+        delivery_id = expect(self.post_nested(tenant, f"{webhook}/test", media_type), 202)["id"]
+        expect(self.post_nested(tenant, f"{webhook}/deliveries/{delivery_id}/redeliver", media_type), 202)
+        expect(self.post_nested(tenant, f"{webhook}/rotate-secret", media_type), 200)
+
+    def post_nested(self, tenant: Tenant, path: str, media_type: str) -> httpx.Response:
+        return tenant.post(path, content=b"[" * 100_000, headers={"Content-Type": media_type})
+
     def test_refuses_another_request(self, tenant: Tenant) -> None:
         create_key(tenant)
         expect_problem(create_key(tenant, "other"), 422)

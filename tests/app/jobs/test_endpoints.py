@@ -56,12 +56,9 @@ class TestCreate:
             ({"kind": "heal"}, "/kind"),
             ({"params": {"masking": {"ratio": 1.5}}}, "/params/masking/ratio"),
             ({"params": {"maskin": {}}}, "/params/maskin"),
-            ({"model_id": "model_unknown"}, "/model_id"),
-            ({"dataset_id": "dset_unknown"}, "/dataset_id"),
             ({"dataset_id": None}, "/dataset_id"),
             ({"kind": "evaluate", "dataset_id": None}, "/evaluation"),
             ({"evaluation": {}}, "/evaluation"),
-            ({"evaluation": {"clean_dataset_id": "dset_unknown"}}, "/evaluation/clean_dataset_id"),
             ({"metadata": {"long": "x" * 513}}, "/metadata/long"),
             ({"webhook_url": "ftp://hooks.example/"}, "/webhook_url"),
             ({"colour": "red"}, "/colour"),
@@ -77,11 +74,27 @@ class TestCreate:
         problem = expect_problem(tenant.post("/v1/jobs", json=body(world, evaluation=evaluation)), 422)
         assert "not a regular expression" in problem["detail"]
 
+    @pytest.mark.parametrize("target", [{"contains": "Sorry", "regex": "S.rry"}, {}, {"containz": "Sorry"}])
+    def test_asks_for_one_form_of_target(self, tenant: Tenant, world: World, target: dict[str, str]) -> None:
+        evaluation = {"triggered_dataset_id": world.dataset(), "target": target}
+        problem = expect_problem(tenant.post("/v1/jobs", json=body(world, evaluation=evaluation)), 422, "/evaluation/target")
+        assert problem["errors"][0]["detail"] == "give one of contains or regex"
+
     def test_knows_nothing_of_what_others_own(self, tenant: Tenant, stranger: Tenant, world: World) -> None:
-        expect_problem(stranger.post("/v1/jobs", json=body(world)), 422, "/dataset_id", "/model_id")
+        sent = {**body(world), "evaluation": {"clean_dataset_id": world.dataset()}}
+        foreign = expect_problem(stranger.post("/v1/jobs", json=sent), 404, "/dataset_id", "/evaluation/clean_dataset_id", "/model_id")
+        unknown = {"kind": "scan", "model_id": "model_unknown", "dataset_id": "dset_unknown", "evaluation": {"clean_dataset_id": "dset_?"}}
+        nobody = expect_problem(tenant.post("/v1/jobs", json=unknown), 404, "/dataset_id", "/evaluation/clean_dataset_id", "/model_id")
+        assert (foreign["type"], foreign["title"]) == (nobody["type"], nobody["title"])
+        assert expect(stranger.get("/v1/jobs"), 200)["data"] == []
 
     def test_refuses_inputs_that_were_rejected(self, tenant: Tenant, world: World) -> None:
         expect_problem(tenant.post("/v1/jobs", json=body(world, model_id=world.model(status="rejected"))), 422, "/model_id")
+
+    def test_refuses_inputs_of_the_wrong_kind(self, tenant: Tenant, world: World) -> None:
+        swapped = {"kind": "scan", "model_id": world.dataset(), "dataset_id": world.model()}
+        problem = expect_problem(tenant.post("/v1/jobs", json=swapped), 422, "/dataset_id", "/model_id")
+        assert problem["errors"][1]["detail"] == f"{swapped['model_id']} is a data set; name a model"
 
     def test_waits_for_inputs_that_are_still_inspected(self, tenant: Tenant, world: World) -> None:
         model_id = world.model(status="inspecting")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from app.datasets.tables import DatasetRow
+from app.jobs import leases
+from app.jobs.states import problem
 from app.jobs.tables import OutboxRow, StepRow
 from app.models.tables import ModelRow
 from tests.worlds.api import Server, Tenant, expect, expect_problem
+from tests.worlds.jobs import World
 
 
 @pytest.fixture(params=["models", "datasets"])
@@ -44,6 +48,21 @@ class TestCreate:
             bells = session.scalars(select(OutboxRow).where(OutboxRow.topic == "run_step")).all()
             assert step.id in [bell.payload["id"] for bell in bells]
         assert expect(tenant.get(f"/v1/{noun}/{created['id']}"), 200) == created
+
+    def test_tells_what_keeps_the_inspection_from_ending(self, server: Server, tenant: Tenant, noun: str) -> None:
+        created = tenant.register(noun, tenant.upload(b"weights"))
+        world = World(server.runtime.write, tenant.tenant_id)
+        with world.sessions() as session:
+            step_id = session.scalars(select(StepRow.id).where(StepRow.subject_id == created["id"])).one()
+        lease = world.claimed(step_id)
+        with world.sessions.begin() as session:
+            leases.postpone_step(session, lease, problem("outage", "Something could not be reached", "The store was away."))
+        told = {"severity": "warning", "code": "retrying", "detail": "The store was away. It is tried again.", "pointer": None}
+        assert expect(tenant.get(f"/v1/{noun}/{created['id']}"), 200)["findings"] == [told]
+        assert expect(tenant.get(f"/v1/{noun}"), 200)["data"][0]["findings"] == [told]
+        world.pass_time(not_before=timedelta(minutes=1))
+        world.finish_inspection(step_id, accepted=True)
+        assert expect(tenant.get(f"/v1/{noun}/{created['id']}"), 200)["findings"] == []
 
     def test_marks_a_zip_for_unpacking(self, server: Server, tenant: Tenant, noun: str) -> None:
         created = tenant.register(noun, tenant.upload(b"PK"), paths=("all.ZIP",))

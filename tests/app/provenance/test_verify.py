@@ -126,6 +126,11 @@ class TestSignature:
             with pytest.raises(NotGenuine):
                 verify_bundle(bytes(changed), key.public)
 
+    @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 100_000], ids=["empty", "no fields", "no text", "nested too deep"])
+    def test_that_is_none_is_damaged(self, key: SigningKey, content: bytes) -> None:
+        with pytest.raises(NotGenuine, match="damaged"):
+            verify_bundle(content, key.public)
+
     def test_of_another_set_of_files_proves_nothing(self, download: Path, key: SigningKey) -> None:
         (download / SIGNATURE).write_bytes(sign_files(key, "job_2", {"manifest.json": "0" * 64}))
         with pytest.raises(NotGenuine, match=r"manifest\.json was changed"):
@@ -164,6 +169,15 @@ class TestCommand:
         run = lustral_verify(download, "--key", key_file)
         assert (run.returncode, run.stdout) == (1, "")
         assert f"is not genuine. {WEIGHTS} was changed" in run.stderr
+
+    def test_tells_machines_as_well(self, download: Path, key_file: Path, key: SigningKey) -> None:
+        run = lustral_verify(download, "--key", key_file, "--json")
+        told = json.loads(run.stdout)
+        assert (told["genuine"], told["files"], told["job_id"], told["key"]) == (True, 5, "job_1", key.public.fingerprint)
+        flip(download / WEIGHTS, 100)
+        run = lustral_verify(download, "--key", key_file, "--json")
+        told = json.loads(run.stdout)
+        assert (run.returncode, told["genuine"], told["detail"].startswith(f"{WEIGHTS} was changed")) == (1, False, True)
 
     def test_exits_with_2_where_nothing_can_be_checked(self, download: Path, key_file: Path, tmp_path: Path) -> None:
         for arguments, words in (

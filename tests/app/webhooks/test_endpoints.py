@@ -51,6 +51,9 @@ class TestCreateWebhook:
             "https://[fe80::1]/",
             "https://0.0.0.0/",
             "https://example.com:99999/",
+            "https://xn--/",
+            "https://xn--a/",
+            "https://xn--zz--.com/",
         ],
     )
     def test_refuses_what_is_no_address(self, tenant: Tenant, url: str) -> None:
@@ -103,6 +106,14 @@ class TestRotateSecret:
         assert rotated["secret"] != webhook["secret"]
         assert rotated["previous_secret_expires_at"] is not None
         assert secrets_in_use(tenant, webhook["id"]) == [rotated["secret"], webhook["secret"]]
+
+    def test_twice_ends_the_first_secret_at_once(self, tenant: Tenant) -> None:
+        webhook = create(tenant)
+        path = f"/v1/webhooks/{webhook['id']}/rotate-secret"
+        second, third = (expect(tenant.post(path), 200)["secret"] for _ in range(2))
+        assert secrets_in_use(tenant, webhook["id"]) == [third, second]
+        described = tenant.get("/openapi.json").json()["paths"]["/v1/webhooks/{webhook_id}/rotate-secret"]["post"]["description"]
+        assert "rotating twice ends" in described
 
 
 class TestDeliveries:
