@@ -39,10 +39,12 @@ INFO = Gauge("lustral_worker_info", "Always 1; the labels say what runs.", ["ver
 
 def observe_gpu() -> None:
     """Note the memory of this process's GPU. Does nothing where torch has not begun to use one: asking must not wake CUDA up."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = sys.modules.get("torch.cuda")
+    # Another thread may be in the middle of importing it.
+    is_initialized = getattr(cuda, "is_initialized", None)
+    if cuda is None or is_initialized is None or not is_initialized():
         return
-    free, total = torch.cuda.mem_get_info()
+    free, total = cuda.mem_get_info()
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     GPU_USED.labels(gpu).set(total - free)
     GPU_TOTAL.labels(gpu).set(total)

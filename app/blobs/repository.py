@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.blobs.tables import BlobReferenceRow, BlobRow
@@ -14,14 +14,17 @@ from app.repository import owned
 _IS_NEEDED = exists().where(BlobReferenceRow.blob_id == BlobRow.id)
 
 
-def lock_needed(session: Session, tenant_id: str, sha256: str) -> BlobRow | None:
-    """A blob with these bytes that somebody needs, kept from being deleted until the transaction ends.
+def lock_needed(session: Session, tenant_id: str, digests: Collection[str]) -> dict[str, BlobRow]:
+    """For each SHA-256 a blob with these bytes that somebody needs, kept from being deleted until the transaction ends.
 
     One that nobody needs is as good as gone, and is never taken up again.
     """
-    query = select(BlobRow.id).where(owned(BlobRow, tenant_id), BlobRow.sha256 == sha256, _IS_NEEDED).order_by(BlobRow.id).limit(1)
-    blob_id = session.scalars(query).first()
-    return lock_needed_by_ids(session, tenant_id, [blob_id]).get(blob_id) if blob_id is not None else None
+    first: dict[str, str] = {}
+    for some in chunked(sorted(set(digests))):
+        query = select(BlobRow.sha256, func.min(BlobRow.id)).where(owned(BlobRow, tenant_id), BlobRow.sha256.in_(some), _IS_NEEDED)
+        first |= dict(session.execute(query.group_by(BlobRow.sha256)).tuples().all())
+    locked = lock_needed_by_ids(session, tenant_id, first.values())
+    return {sha256: locked[blob_id] for sha256, blob_id in first.items() if blob_id in locked}
 
 
 def lock_needed_by_ids(session: Session, tenant_id: str, blob_ids: Collection[str]) -> dict[str, BlobRow]:

@@ -142,7 +142,7 @@ class Lustral:
         return self.call("GET", f"/v1/jobs/{job_id}")
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Stop a job and return it: `cancelling` until its workers have let go. What is over stays as it is."""
+        """Stop a job and return it: `cancelling` until its workers have let go, for five seconds at most. What is over stays as it is."""
         return self.call("POST", f"/v1/jobs/{job_id}/cancel")
 
     def events(self, job_id: str, *, after: str | None = None) -> Iterator[dict[str, Any]]:

@@ -51,7 +51,7 @@ def hold_known(session: Session, lease: Lease, subject_id: str, digests: Iterabl
     """
     _lock_step(session, lease)
     subject = _subject(session, lease, subject_id)
-    known = {sha256: blob for sha256 in sorted(set(digests)) if (blob := blobs_repository.lock_needed(session, subject.tenant_id, sha256))}
+    known = blobs_repository.lock_needed(session, subject.tenant_id, {*digests})
     hold(session, known.values(), subject.id)
     return {sha256: blob.key for sha256, blob in known.items()}
 

@@ -210,7 +210,7 @@ def _start_again(runtime: Runtime, upload: UploadRow, failure: str) -> None:
 
 def _register(session: Session, upload: UploadRow, digest: str) -> bool:
     """Mark the upload completed; returns whether its object is needed, and not one with the same bytes that the tenant had already."""
-    known = blobs_repository.lock_needed(session, upload.tenant_id, digest)
+    known = blobs_repository.lock_needed(session, upload.tenant_id, [digest]).get(digest)
     if known is None:
         known = adopt(session, tenant_id=upload.tenant_id, owner_id=upload.id, key=upload.key, sha256=digest, bytes=upload.bytes)
     else:

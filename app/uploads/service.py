@@ -61,7 +61,7 @@ def create_upload(session: Session, runtime: Runtime, caller: Caller, body: Uplo
         created_at=now,
         expires_at=now + timedelta(seconds=settings.upload_lifetime_seconds),
     )
-    known = None if body.sha256 is None else blobs_repository.lock_needed(session, caller.tenant_id, body.sha256)
+    known = blobs_repository.lock_needed(session, caller.tenant_id, [body.sha256]).get(body.sha256) if body.sha256 is not None else None
     if known is not None and known.bytes == body.bytes:
         hold(session, [known], upload.id)
         upload.status, upload.blob_id, upload.completed_at, upload.part_digests = "completed", known.id, now, None

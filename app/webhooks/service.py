@@ -102,7 +102,7 @@ def send_test(session: Session, caller: Caller, webhook_id: str) -> DeliveryReso
     Raises:
         Conflict: it is switched off.
     """
-    webhook = _enabled(get_owned(session, WebhookRow, caller.tenant_id, webhook_id))
+    webhook = _enabled(get_owned(session, WebhookRow, caller.tenant_id, webhook_id, lock=True))
     delivery = owe(session, webhook, type="webhook.test", data={"webhook_id": webhook.id}, now=database_now(session))
     record_audit(session, caller.tenant_id, caller.key_id, "webhook.tested", webhook.id)
     session.flush()

@@ -57,7 +57,7 @@ class TestSweep:
         put(tenant, "a", "one")
         with runtime.write.begin() as session:
             release(session, "one")
-            assert repository.lock_needed(session, tenant.tenant_id, "00") is None
+            assert repository.lock_needed(session, tenant.tenant_id, ["00"]) == {}
 
 
 class TestHousekeeping:
