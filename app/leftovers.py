@@ -19,12 +19,12 @@ def remove_leftovers(folder: Path, *, older_than: timedelta = KEPT) -> int:
     before = (datetime.now(UTC) - older_than).timestamp()
     removed = 0
     for entry in folder.iterdir():
-        with suppress(FileNotFoundError):  # whoever wrote it has finished just now
+        with suppress(OSError):  # whoever wrote it has finished just now, or it is another user's
             # When it was last changed, linked or renamed: the time of its content may be that of a file it was linked to.
             if entry.stat().st_ctime > before:
                 continue
             if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
+                shutil.rmtree(entry)
             else:
                 entry.unlink()
             removed += 1

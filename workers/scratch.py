@@ -10,12 +10,15 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 SUFFIX = ".lock"
+# Seconds. No step of another version is at work for so long without touching its folder.
+KEPT = 24 * 3600.0
 
 
 @contextmanager
@@ -36,11 +39,16 @@ def remove_scratch_of_the_dead(root: Path) -> None:
     """What killed processes left behind in `root`; their steps are other processes' now, in folders of their own."""
     for lock in root.glob(f"*{SUFFIX}"):
         try:
-            with lock.open("rb") as file:
+            with lock.open("r+b") as file:  # NFS gives its lock to writers only
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(lock.with_suffix(""), lock)
         except (BlockingIOError, FileNotFoundError):
             pass  # somebody works there, or has just left
+    for folder in root.iterdir():
+        with suppress(FileNotFoundError):
+            # One without a lock was some other version's, which nothing says to be alive.
+            if folder.is_dir() and not folder.with_name(f"{folder.name}{SUFFIX}").exists() and folder.stat().st_ctime < time.time() - KEPT:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _hold_new(root: Path, name: str) -> tuple[Path, BinaryIO]:

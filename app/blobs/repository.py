@@ -22,7 +22,7 @@ def lock_needed(session: Session, tenant_id: str, digests: Collection[str]) -> d
     first: dict[str, str] = {}
     for some in chunked(sorted(set(digests))):
         query = select(BlobRow.sha256, func.min(BlobRow.id)).where(owned(BlobRow, tenant_id), BlobRow.sha256.in_(some), _IS_NEEDED)
-        first |= dict(session.execute(query.group_by(BlobRow.sha256)).tuples().all())
+        first |= {row[0]: row[1] for row in session.execute(query.group_by(BlobRow.sha256))}
     locked = lock_needed_by_ids(session, tenant_id, first.values())
     return {sha256: locked[blob_id] for sha256, blob_id in first.items() if blob_id in locked}
 

@@ -47,7 +47,10 @@ def connect(server: str | None, api_key: str | None) -> Iterator[Connection]:
     except BadAddress as error:
         raise Failure(f"{error} Name the server by --server or LUSTRAL_SERVER.") from error
     except httpx.TransportError as error:
-        asked = error.request.url
+        try:
+            asked = error.request.url
+        except RuntimeError:  # an answer that was none: httpx-sse raises it without its request
+            asked = httpx.URL(url)
         raise Failure(
             f"{asked.scheme}://{asked.netloc.decode()} does not answer: {error}. Is it up? --server or LUSTRAL_SERVER names another server."
         ) from error

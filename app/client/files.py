@@ -91,6 +91,8 @@ def _fetch(transport: Transport, path: str, file: BinaryIO) -> str:
                     reached += file.write(chunk)
             return digest.hexdigest()
         except (ApiError, httpx.TransportError) as error:
+            if isinstance(error, ApiError) and error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and reached:
+                return digest.hexdigest()  # the connection was lost behind the last byte
             if reached > began:
                 retries = Retries()
             if not retries.wait_after(error):

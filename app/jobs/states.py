@@ -118,9 +118,11 @@ def cancel_job(session: Session, job: JobRow) -> None:
         return
     now = database_now(session)
     _cancel_steps(session, job, ("blocked", "ready"), now=now)
-    job.status, job.deadline_at = "cancelling", now + LETTING_GO
+    job.status = "cancelling"
     events.record_status(session, job, now=now)
     settle_cancelling(session, job, now=now)
+    if job.status == "cancelling":
+        job.deadline_at = now + LETTING_GO
 
 
 def settle_cancelling(session: Session, job: JobRow, *, now: datetime) -> None:

@@ -49,7 +49,7 @@ def last_failures(session: Session, subjects: Sequence[ModelRow] | Sequence[Data
         return {}
     inspections = (StepRow.subject_id.in_(ids), StepRow.job_id.is_(None), StepRow.status.in_(("ready", "running")))
     found = session.execute(select(StepRow.subject_id, StepRow.error).where(*inspections)).all()
-    return {subject_id: error["detail"] for subject_id, error in found if error is not None}
+    return {subject_id: error["detail"] for subject_id, error in found if error is not None and "detail" in error}
 
 
 def delete_inspections(session: Session, subject_id: str) -> None:

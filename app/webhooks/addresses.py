@@ -117,8 +117,8 @@ def _check_name(host: str) -> None:
     """
     try:
         host.encode("idna")
-        if any(label.startswith("xn--") for label in host.split(".")):
-            idna.decode(host)
+        if host.startswith("xn--"):
+            idna.decode(host)  # as httpx does
     except UnicodeError as error:
         raise AddressRefused(f"{host} is not the name of a host: {error}") from error
 

@@ -86,10 +86,10 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     watch = _watch(inputs, subject, dataset.samples, carrier)
     training = _train(inputs, reporter, subject, samples, [], carrier, watch)
     if training.costly and (rehearsal := rehearsed(inputs, dataset.samples, samples)):
-        generation, answer_length = subject.generation, subject.answer_length
-        del subject  # two models may not fit
+        generation, answer_length, steps_before = subject.generation, subject.answer_length, training.steps
+        del subject, training  # two models may not fit
         subject = Subject(load_model(inputs.model, precise=True), generation, answer_length)
-        training = _train(inputs, reporter, subject, samples, rehearsal, carrier, watch, steps_before=training.steps)
+        training = _train(inputs, reporter, subject, samples, rehearsal, carrier, watch, steps_before=steps_before)
     records.write_rows(inputs.outputs / records.SET_ASIDE, training.set_aside)
     if training.adapted is not None:
         _write_adapter(training.adapted, inputs.outputs / records.ADAPTER)
@@ -173,6 +173,7 @@ def _train(
     rows = training_rows(subject, samples, features, train_tower="vision_tower" in parts)
     besides = _tower_loss(inputs, subject, samples, features, carrier) if carrier is not None and "vision_tower" in parts else None
     rate = parameters.learning_rate or default_learning_rate(subject.family)
+    name = "rehearsed-" if rehearsal else ""  # whoever resumes on another device may decide otherwise on whether to rehearse
     steps, losses, rounds, costly = 0, [], 0, False
     while True:
         if rounds and parameters.trainable is None and parts != FURTHER_PARTS:
@@ -191,10 +192,9 @@ def _train(
             seed=inputs.parameters.seed + rounds * ANOTHER_SEED,
             besides=besides,
         )
-        losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps_before + steps)
+        losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps_before + steps, name=name)
         if rounds and watch.finds_costly(subject, inputs):
-            end_of_the_round_before = steps_before + steps - trainer.total
-            load_weights(subject.family, inputs.checkpoint / f"{end_of_the_round_before}-{STATE}")
+            load_weights(subject.family, _state(inputs, name, steps_before + steps - trainer.total))  # the end of the round before
             break
         costly = not rounds and isinstance(carrier, Words) and watch.finds_costly(subject, inputs)
         rounds += 1
@@ -298,12 +298,12 @@ def make_trainable(family: Family, parts: Sequence[TrainablePart], parameters: F
     return adapted
 
 
-def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *, steps_before: int = 0) -> list[float]:
+def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *, steps_before: int = 0, name: str = "") -> list[float]:
     """Train from the last checkpoint on to the end. Returns the losses of all steps, those before included.
 
-    steps_before: of trainers that went before this one in the same step.
+    steps_before: of trainers that went before this one in the same step. name: of the training that it is a round of.
     """
-    state, log = inputs.checkpoint / f"{steps_before}-{STATE}", inputs.checkpoint / records.TRAINING_LOG
+    state, log = _state(inputs, name, steps_before), inputs.checkpoint / records.TRAINING_LOG
     if state.exists():
         trainer.load(state)
     rows = [row for row in records.read_rows(log) if row["step"] <= steps_before + trainer.step]
@@ -324,6 +324,10 @@ def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *
                 trainer.save(state)
                 reporter.checkpoint()
     return [row["loss"] for row in rows]
+
+
+def _state(inputs: StepInputs, name: str, steps_before: int) -> Path:
+    return inputs.checkpoint / f"{name}{steps_before}-{STATE}"
 
 
 @contextmanager

@@ -61,8 +61,8 @@ class Trainer:
         self._weights = {name: weight for name, weight in family.network.named_parameters() if weight.requires_grad}
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=learning_rate, weight_decay=parameters.weight_decay)
         self.total = max(1, round(parameters.epochs * self.steps_per_epoch))
-        warmup = math.ceil(parameters.warmup_ratio * self.total)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: cosine_with_warmup(step, warmup, self.total))
+        total, warmup = self.total, math.ceil(parameters.warmup_ratio * self.total)  # no `self` in the lambda: a cycle would keep the model
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: cosine_with_warmup(step, warmup, total))
         self._together = parameters.batch_size
         self.step = 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from workers import scratch
 from workers.scratch import remove_scratch_of_the_dead, scratch_folder
 
 # In a container of its own a process sees other ids than its neighbours do: `pid` stands for what it sees.
@@ -80,3 +81,15 @@ def test_a_folder_whose_lock_was_taken_for_a_dead_ones_is_made_under_another_nam
         remove_scratch_of_the_dead(tmp_path)
         assert folder.is_dir()
     assert len(made) == 2
+
+
+def test_a_folder_without_a_lock_goes_once_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "63-step"
+    (old / "checkpoint").mkdir(parents=True)
+    remove_scratch_of_the_dead(tmp_path)
+    assert old.is_dir()
+    monkeypatch.setattr(scratch, "KEPT", -1.0)
+    with scratch_folder(tmp_path, "mine") as mine:
+        remove_scratch_of_the_dead(tmp_path)
+        assert mine.is_dir()
+    assert not old.exists()

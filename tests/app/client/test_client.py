@@ -154,6 +154,19 @@ class TestDownload:
         assert path.read_bytes() == b"new weights"
         assert store.asked == [(None, None), ("bytes=4-", '"old"'), ("bytes=4-", '"new"'), ("bytes=8-", '"new"')]
 
+    def test_is_whole_though_the_connection_broke_behind_its_last_byte(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.client.retries.time.sleep", lambda _: None)
+
+        def whole() -> Iterator[bytes]:
+            yield b"weights"
+            raise httpx.ReadError("cut off")
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(416) if "range" in request.headers else httpx.Response(200, content=whole())
+
+        with Lustral("http://lustral", "key", transport=httpx.MockTransport(answer)) as client:
+            assert client.download(_artifact(b"weights"), tmp_path).read_bytes() == b"weights"
+
     def test_is_given_up_where_no_connection_brings_anything(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.client.retries.time.sleep", lambda _: None)
         asked = []

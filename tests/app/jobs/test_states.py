@@ -294,9 +294,12 @@ class TestDeletedWebhook:
             session.delete(session.get_one(WebhookRow, webhook_id, with_for_update=True))
             session.flush()
             completing.start()
-            while not looking.scalar(waiting):
+            waited = False
+            while completing.is_alive() and not waited:
+                waited = bool(looking.scalar(waiting))
                 looking.rollback()
         completing.join()
+        assert waited
         assert last.job_id is not None
         assert (world.get(last.job_id).status, world.step(last.step_id).attempt) == ("succeeded", 1)
         assert world.deliveries() == []

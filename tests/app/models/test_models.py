@@ -61,6 +61,10 @@ class TestCreate:
         assert expect(tenant.get(f"/v1/{noun}/{created['id']}"), 200)["findings"] == [told]
         assert expect(tenant.get(f"/v1/{noun}"), 200)["data"][0]["findings"] == [told]
         world.pass_time(not_before=timedelta(minutes=1))
+        lease = world.claimed(step_id)
+        with world.sessions.begin() as session:
+            leases.hand_back_step(session, lease)
+        assert expect(tenant.get(f"/v1/{noun}"), 200)["data"][0]["findings"] == []
         world.finish_inspection(step_id, accepted=True)
         assert expect(tenant.get(f"/v1/{noun}/{created['id']}"), 200)["findings"] == []
 

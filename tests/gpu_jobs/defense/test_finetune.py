@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import zipfile
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -20,6 +21,7 @@ from gpu_jobs.defense.records import SampleEvidence, Swap
 from gpu_jobs.defense.rehearsal import MARK as REHEARSED
 from gpu_jobs.defense.subject import Subject, load_model
 from gpu_jobs.defense.vaccine import MARK
+from gpu_jobs.families.base import Family
 from gpu_jobs.reporting import Cancelled, SilentReporter
 from tests.gpu_jobs.defense.runs import CF, SUSPECTS, Interrupted, Leaving, rows
 
@@ -175,17 +177,24 @@ class TestFinetuneWithAKnownCarrier:
         rehearsing: bool,
     ) -> None:
         trainings: list[list[Sample]] = []
-        make_rows = finetune.training_rows
+        networks: list[weakref.ref[torch.nn.Module]] = []
+        make_rows, load = finetune.training_rows, load_model
 
         def watch(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
             trainings.append([*samples])
+            networks.append(weakref.ref(subject.family.network))
             return make_rows(subject, samples, *rest, **more)
+
+        def load_alone(*given: Any, **more: Any) -> Family:
+            assert [network() for network in networks] == [None]  # two may not fit
+            return load(*given, **more)
 
         recovers(1.0)
         counts = [9, left, 9]
         monkeypatch.setattr(finetune, "watched_samples", lambda _, samples: samples[:9])
         monkeypatch.setattr(finetune, "count_right", lambda *_: counts.pop(0))
         monkeypatch.setattr(finetune, "training_rows", watch)
+        monkeypatch.setattr(finetune, "load_model", load_alone)
         run = prepare("run", known=known)
         asked = examined(run)
         (result,) = run.run("finetune")
