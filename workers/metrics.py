@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -39,10 +40,9 @@ INFO = Gauge("lustral_worker_info", "Always 1; the labels say what runs.", ["ver
 
 def observe_gpu() -> None:
     """Note the memory of this process's GPU. Does nothing where torch has not begun to use one: asking must not wake CUDA up."""
-    cuda = sys.modules.get("torch.cuda")
+    cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
     # Another thread may be in the middle of importing it.
-    is_initialized = getattr(cuda, "is_initialized", None)
-    if cuda is None or is_initialized is None or not is_initialized():
+    if not getattr(cuda, "is_initialized", bool)():
         return
     free, total = cuda.mem_get_info()
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0")

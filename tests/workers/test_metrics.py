@@ -114,6 +114,13 @@ class TestGpu:
         metrics.observe_gpu()
         assert sample("lustral_gpu_memory_total_bytes", gpu="7") == 0
 
+    @pytest.mark.parametrize("torch", [{}, {"cuda": object()}], ids=["torch", "its cuda"])
+    def test_is_left_alone_while_another_thread_imports(self, torch: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "torch", type("Torch", (), torch))
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "8")
+        metrics.observe_gpu()
+        assert sample("lustral_gpu_memory_total_bytes", gpu="8") == 0
+
     def test_tells_its_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Cuda:
             is_initialized = staticmethod(lambda: True)
