@@ -340,8 +340,17 @@ def _lock(session: Session, lease: Lease) -> JobRow | None:
     return job
 
 
-def _held(session: Session, lease: Lease) -> StepRow:
-    step = session.get(StepRow, lease.step_id, populate_existing=True)
+def lock_step(session: Session, lease: Lease) -> StepRow:
+    """The step, which nobody else takes or changes until the transaction ends.
+
+    Raises:
+        LeaseLost: it is no longer ours.
+    """
+    return _held(session, lease, lock=True)
+
+
+def _held(session: Session, lease: Lease, *, lock: bool = False) -> StepRow:
+    step = session.get(StepRow, lease.step_id, populate_existing=True, with_for_update=lock or None)
     if step is None or step.lease_token != lease.token or step.status != "running":
         raise LeaseLost(lease.step_id)
     return step

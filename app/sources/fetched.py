@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.blobs import repository as blobs_repository
 from app.blobs.service import adopt, hold
 from app.datasets.tables import DatasetRow
 from app.jobs.inspections import find_input
-from app.jobs.leases import Lease, LeaseLost, save_checkpoint, save_progress
+from app.jobs.leases import Lease, LeaseLost, lock_step, save_checkpoint, save_progress
 from app.jobs.tables import StepRow
 from app.models.tables import ModelRow
 from app.quotas.service import admit_bytes
@@ -27,7 +26,7 @@ def reserve_bytes(session: Session, settings: Settings, lease: Lease, tenant_id:
         QuotaExceeded: it does not fit.
         LeaseLost: the step is no longer ours.
     """
-    step = _lock_step(session, lease)
+    step = lock_step(session, lease)
     admit_bytes(session, settings, tenant_id, bytes)
     step.reserved_bytes = bytes
 
@@ -49,7 +48,7 @@ def hold_known(session: Session, lease: Lease, subject_id: str, digests: Iterabl
     Raises:
         LeaseLost: the step is no longer ours, or the subject was deleted.
     """
-    _lock_step(session, lease)
+    lock_step(session, lease)
     subject = _subject(session, lease, subject_id)
     known = blobs_repository.lock_needed(session, subject.tenant_id, {*digests})
     hold(session, known.values(), subject.id)
@@ -91,14 +90,6 @@ def finish_fetch(
 def _adopt(session: Session, subject: ModelRow | DatasetRow, files: Iterable[ManifestFile]) -> None:
     for file in files:
         adopt(session, tenant_id=subject.tenant_id, owner_id=subject.id, key=file["key"], sha256=file["sha256"], bytes=file["bytes"])
-
-
-def _lock_step(session: Session, lease: Lease) -> StepRow:
-    held = select(StepRow).where(StepRow.id == lease.step_id, StepRow.lease_token == lease.token, StepRow.status == "running")
-    step = session.scalars(held.with_for_update().execution_options(populate_existing=True)).one_or_none()
-    if step is None:
-        raise LeaseLost(lease.step_id)
-    return step
 
 
 def _subject(session: Session, lease: Lease, subject_id: str) -> ModelRow | DatasetRow:

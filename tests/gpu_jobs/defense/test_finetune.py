@@ -37,6 +37,14 @@ def changed_tensors(run: Pipeline) -> list[str]:
     return [name for name in before if not torch.equal(before[name], after[name])]
 
 
+def assert_same_training(one: Pipeline, other: Pipeline) -> None:
+    """Both left the same log and the same weights, to the last bit."""
+    folders = [run.previous["finetune"][0] for run in (one, other)]
+    assert rows(folders[0] / records.TRAINING_LOG) == rows(folders[1] / records.TRAINING_LOG)
+    first, second = (load_file(folder / records.MODEL / "model.safetensors") for folder in folders)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 class TestFinetune:
     def test_a_run_that_died_ends_in_the_same_weights(self, start: Any) -> None:
         whole, broken = start("whole"), start("broken")
@@ -63,10 +71,7 @@ class TestFinetune:
         assert state["step"] == 3
         broken.reporter = SilentReporter()
         assert broken.run("finetune") == (result,)
-        one, other = (run.previous["finetune"][0] for run in (whole, broken))
-        assert rows(one / records.TRAINING_LOG) == rows(other / records.TRAINING_LOG)
-        first, second = (load_file(folder / records.MODEL / "model.safetensors") for folder in (one, other))
-        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert_same_training(whole, broken)
 
     def test_only_the_chosen_parts_learn(self, start: Any) -> None:
         run = start("run", finetune={**start("x").parameters.finetune.model_dump(), "trainable": ("projector",)})
@@ -368,7 +373,4 @@ class TestFinetuneWithAKnownCarrier:
         assert len([*(broken.out / "checkpoints" / "finetune-0").glob("*.pt")]) == (1 if checkpoints == 4 else 2)
         broken.reporter = SilentReporter()
         assert broken.run("finetune") == (result,)
-        one, other = (run.previous["finetune"][0] for run in (whole, broken))
-        assert rows(one / records.TRAINING_LOG) == rows(other / records.TRAINING_LOG)
-        first, second = (load_file(folder / records.MODEL / "model.safetensors") for folder in (one, other))
-        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert_same_training(whole, broken)
