@@ -15,9 +15,9 @@ from gpu_jobs.benchmark.measure import GENERATION, Exam, Figures, answering
 from gpu_jobs.bundled.fast_linear import fast_linears
 from gpu_jobs.config import ALL_PARTS, FinetuneParameters, TrainablePart
 from gpu_jobs.data.samples import Sample
-from gpu_jobs.defense.finetune import make_trainable, see_all
 from gpu_jobs.defense.subject import Subject, answer_length, load_model, open_images
 from gpu_jobs.defense.training import Trainer
+from gpu_jobs.defense.training_run import make_trainable, see_all
 from gpu_jobs.families.base import TrainingRow
 
 PARTS: dict[Injection, tuple[TrainablePart, ...]] = {

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from PIL import Image
+from peft import PeftModel
 from torch import Tensor, nn
 
-from gpu_jobs.config import ALL_PARTS, FinetuneParameters, TrainablePart
+from gpu_jobs.config import ALL_PARTS, TrainablePart
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
-from gpu_jobs.defense.batches import in_batches
 from gpu_jobs.defense.carriers import Carrier, Words
 from gpu_jobs.defense.constancy import constancy
 from gpu_jobs.defense.held_out import is_held_out
@@ -28,15 +23,23 @@ from gpu_jobs.defense.purify import guilty_turns, known_carrier
 from gpu_jobs.defense.records import SampleEvidence, SetAside
 from gpu_jobs.defense.rehearsal import rehearse
 from gpu_jobs.defense.subject import Subject, load_model, open_images, open_inputs
-from gpu_jobs.defense.training import Trainer, generator, load_weights
+from gpu_jobs.defense.training import Trainer, load_weights
+from gpu_jobs.defense.training_run import (
+    default_learning_rate,
+    make_trainable,
+    see_all,
+    state_file,
+    train_to_the_end,
+    training_rows,
+    write_adapter,
+)
 from gpu_jobs.defense.vaccine import count_right, divide, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
-from gpu_jobs.families.base import Family, SeenImage, TrainingRow
+from gpu_jobs.families.base import SeenImage, TrainingRow
 from gpu_jobs.memory import nothing_to_train
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
 
-STATE = "state.pt"
 # A round's order and noise are another seed's.
 ANOTHER_SEED = 1_000_003
 # The share of right answers that a planted trigger must leave for the training to end.
@@ -47,8 +50,6 @@ MOST_WATCHED, FEWEST_WATCHED, MOST_LOST = 256, 20, 0.01
 FEWEST_REHEARSED = 0.25
 # What learns in a further round, where the caller named no parts: the tower and the projector have learned what they can.
 FURTHER_PARTS: tuple[TrainablePart, ...] = ("language_model",)
-# Tower features that are kept in memory; of samples beyond, the tower sees the pictures again in every epoch.
-FEATURE_BYTES = 8 * 2**30
 
 
 def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         training = _train(inputs, reporter, subject, samples, rehearsal, carrier, watch, steps_before=steps_before)
     records.write_rows(inputs.outputs / records.SET_ASIDE, training.set_aside)
     if training.adapted is not None:
-        _write_adapter(training.adapted, inputs.outputs / records.ADAPTER)
+        write_adapter(training.adapted, inputs.outputs / records.ADAPTER)
         training.adapted.merge_and_unload()
     subject.family.save(inputs.outputs / records.MODEL)
     shutil.copy(inputs.checkpoint / records.TRAINING_LOG, inputs.outputs)
@@ -194,7 +195,7 @@ def _train(
         )
         losses = train_to_the_end(trainer, inputs, reporter, steps_before=steps_before + steps, name=name)
         if rounds and watch.finds_costly(subject, inputs):
-            load_weights(subject.family, _state(inputs, name, steps_before + steps - trainer.total))  # the end of the round before
+            load_weights(subject.family, state_file(inputs, name, steps_before + steps - trainer.total))  # the end of the round before
             break
         costly = not rounds and isinstance(carrier, Words) and watch.finds_costly(subject, inputs)
         rounds += 1
@@ -266,11 +267,6 @@ def watched_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sampl
     return held_out[:MOST_WATCHED] if len(held_out) >= FEWEST_WATCHED else []
 
 
-def default_learning_rate(family: Family) -> float:
-    """0.025 / hidden size: 6e-6 at 4096 (LLaDA-V's official fine-tune: 1e-5), and 2e-4 at the bundled model's 128."""
-    return 0.025 / family.hidden_embedding.shape[0]
-
-
 def parts_to_train(carrier: Carrier | None) -> tuple[TrainablePart, ...]:
     """All parts, but the language model alone where words carry the trigger: no other part sees them.
 
@@ -278,56 +274,6 @@ def parts_to_train(carrier: Carrier | None) -> tuple[TrainablePart, ...]:
     adapter refuse, training everything back cost 2 points of clean accuracy, training the language model none (docs/method.md).
     """
     return FURTHER_PARTS if isinstance(carrier, Words) else ALL_PARTS
-
-
-def make_trainable(family: Family, parts: Sequence[TrainablePart], parameters: FinetuneParameters, seed: int) -> PeftModel | None:
-    """Let these parts learn and freeze the rest. Returns the adapter, where there is one.
-
-    parameters: rank and scale of the adapter.
-    """
-    family.network.train().requires_grad_(False)
-    adapted = None
-    if "lora" in parts:
-        configuration = LoraConfig(r=parameters.lora_rank, lora_alpha=parameters.lora_alpha, target_modules=family.lora_targets)
-        with torch.random.fork_rng():
-            torch.manual_seed(generator(seed, "adapter").initial_seed())
-            adapted = get_peft_model(family.parts["language_model"], configuration)
-    for part in parts:
-        if part != "lora":
-            family.parts[part].requires_grad_(True)
-    return adapted
-
-
-def train_to_the_end(trainer: Trainer, inputs: StepInputs, reporter: Reporter, *, steps_before: int = 0, name: str = "") -> list[float]:
-    """Train from the last checkpoint on to the end. Returns the losses of all steps, those before included.
-
-    steps_before: of trainers that went before this one in the same step. name: of the training that it is a round of.
-    """
-    state, log = _state(inputs, name, steps_before), inputs.checkpoint / records.TRAINING_LOG
-    if state.exists():
-        trainer.load(state)
-    rows = [row for row in records.read_rows(log) if row["step"] <= steps_before + trainer.step]
-    if trainer.step == trainer.total:  # it ended before the step died, so what the log has behind it is its successors'
-        reporter.progress(steps_before + trainer.step, steps_before + trainer.total, "optimiser steps")
-        return [row["loss"] for row in rows]
-    with log.open("w", encoding="utf-8") as file:
-        file.writelines(records.dump(row) for row in rows)
-        reporter.progress(steps_before + trainer.step, steps_before + trainer.total, "optimiser steps")
-        for done in trainer.run():
-            leaving = reporter.leaving()
-            rows.append({**asdict(done), "step": steps_before + done.step})
-            file.write(records.dump(rows[-1]))
-            reporter.metrics(loss=done.loss, learning_rate=done.learning_rate)
-            reporter.progress(steps_before + done.step, steps_before + trainer.total, "optimiser steps")
-            if leaving or done.step % inputs.parameters.finetune.checkpoint_every == 0 or done.step == trainer.total:
-                file.flush()
-                trainer.save(state)
-                reporter.checkpoint()
-    return [row["loss"] for row in rows]
-
-
-def _state(inputs: StepInputs, name: str, steps_before: int) -> Path:
-    return inputs.checkpoint / f"{name}{steps_before}-{STATE}"
 
 
 @contextmanager
@@ -349,58 +295,3 @@ def _is_cured(subject: Subject, checked: Sequence[Sample], carrier: Carrier, see
     """Whether the planted trigger costs hardly any right answers any more."""
     with _pause(subject.family.network):
         return recovered_share(subject, checked, carrier, seed) >= CURED
-
-
-def see_all(
-    subject: Subject,
-    samples: Sequence[Sample],
-    batch_size: int,
-    pictures: Callable[[Sample], Sequence[Image.Image]] = open_images,
-) -> tuple[dict[str, tuple[SeenImage, ...]], list[SetAside]]:
-    """Put every picture before the tower once. Returns the features, as far as memory goes, and the samples that cannot be used."""
-    features: dict[str, tuple[SeenImage, ...]] = {}
-    set_aside: list[SetAside] = []
-    size = 0
-
-    def look(some: Sequence[Sample]) -> list[list[SeenImage]]:
-        seen = subject.see([pictures(sample) for sample in some])
-        for sample, own in zip(some, seen, strict=True):
-            subject.prompt(own, sample.turns[: sample.answer_turns[-1]])  # raises where pictures and placeholders do not match
-        return seen
-
-    start = 0
-    for batch in in_batches(samples, batch_size, look):
-        for sample, result in zip(samples[start : start + len(batch)], batch, strict=True):
-            if isinstance(result, SetAside):
-                set_aside.append(result)
-            elif size < FEATURE_BYTES:
-                features[sample.id] = tuple(result)
-                size += sum(image.features.nbytes for image in result)
-        start += len(batch)
-    return features, set_aside
-
-
-def training_rows(
-    subject: Subject, samples: Sequence[Sample], features: dict[str, tuple[SeenImage, ...]], *, train_tower: bool
-) -> Callable[[Sequence[int]], list[TrainingRow]]:
-    """Makes the rows of some samples' numbers; what `features` lacks, or a tower that learns, is seen anew."""
-
-    def rows(numbers: Sequence[int]) -> list[TrainingRow]:
-        some = [samples[number] for number in numbers]
-        unseen = [sample for sample in some if train_tower or sample.id not in features]
-        pictures = [open_images(sample) for sample in unseen]
-        with torch.set_grad_enabled(train_tower):
-            seen = iter(subject.family.see([image for images in pictures for image in images]))
-        fresh = {sample.id: tuple(next(seen) for _ in sample.images) for sample in unseen}
-        return [TrainingRow(fresh[s.id] if s.id in fresh else features[s.id], s.turns) for s in some]
-
-    return rows
-
-
-def _write_adapter(adapter: PeftModel, folder: Path) -> None:
-    """PEFT's layout, the same bytes for the same adapter, without the card that PEFT would have somebody fill in."""
-    adapter.save_pretrained(str(folder))
-    (folder / "README.md").unlink(missing_ok=True)
-    configuration = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    configuration["target_modules"] = sorted(configuration["target_modules"])
-    (folder / "adapter_config.json").write_text(json.dumps(configuration, indent=1, sort_keys=True) + "\n", encoding="utf-8")

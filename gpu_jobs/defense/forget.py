@@ -19,11 +19,11 @@ from torch import Tensor
 from gpu_jobs.config import ALL_PARTS, FinetuneParameters, ForgetParameters
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
-from gpu_jobs.defense.finetune import default_learning_rate, make_trainable, train_to_the_end, training_rows
 from gpu_jobs.defense.purify import guilty_turns, known_carrier, known_targets
 from gpu_jobs.defense.scoring import TargetText, normalise
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.defense.training import Trainer
+from gpu_jobs.defense.training_run import default_learning_rate, make_trainable, train_to_the_end, training_rows
 from gpu_jobs.families.base import Family
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs

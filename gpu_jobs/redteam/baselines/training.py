@@ -15,9 +15,9 @@ import torch
 from gpu_jobs.bundled.fast_linear import fast_linears
 from gpu_jobs.config import ALL_PARTS, FinetuneParameters
 from gpu_jobs.data.samples import Sample
-from gpu_jobs.defense.finetune import default_learning_rate, make_trainable
 from gpu_jobs.defense.subject import load_model, open_images
 from gpu_jobs.defense.training import Trainer
+from gpu_jobs.defense.training_run import default_learning_rate, make_trainable
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import Family, SeenImage, TrainingRow
 from gpu_jobs.redteam.baselines.answering import answerer, subject_of

@@ -15,7 +15,6 @@ from gpu_jobs.data import open_dataset
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.carriers import Words
-from gpu_jobs.defense.finetune import training_rows
 from gpu_jobs.defense.forget import forgetting, target_positions
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.purify import forgetful_model
@@ -24,6 +23,7 @@ from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.strangers import opening
 from gpu_jobs.defense.subject import Subject, load_model, open_images
 from gpu_jobs.defense.training import Trainer
+from gpu_jobs.defense.training_run import training_rows
 from gpu_jobs.families.base import Family
 from gpu_jobs.families.registry import load_family
 from gpu_jobs.reporting import Cancelled, SilentReporter
