@@ -1,4 +1,4 @@
-"""Matrix products in bfloat16 where the processor is several times faster at them; everything else stays in float32."""
+"""Matrix products in bfloat16 where the processor is faster at them; everything else stays in float32."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ class _Bfloat16Product(torch.autograd.Function):
 
 @contextmanager
 def fast_linears(module: nn.Module) -> Iterator[None]:
-    """While it lasts, the bias-free linear layers of the module multiply in bfloat16 when gradients are wanted."""
+    """While it lasts, the bias-free linear layers of the module multiply in bfloat16 when gradients are wanted.
+
+    A processor without instructions for it is many times slower at bfloat16: there nothing changes.
+    """
+    if not multiplies_bfloat16():
+        yield
+        return
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and getattr(layer, "bias", None) is None]
     for layer in layers:
         layer.forward = _fast_forward(layer)  # type: ignore[method-assign]
@@ -38,6 +44,12 @@ def fast_linears(module: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16 (x86, Arm). No, where torch is too old to tell."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def _fast_forward(layer: nn.Linear) -> Any:

@@ -100,7 +100,7 @@ class _Rows:
 
 @contextmanager
 def _fast_on_cpu(family: Family) -> Iterator[None]:
-    """About 1.5 times faster on processors that multiply in bfloat16; an accelerator has the trainer's own autocast."""
+    """About 1.5 times faster on processors that multiply in bfloat16 (`fast_linears`); an accelerator has the trainer's own autocast."""
     if _on_gpu(family):
         yield
         return
