@@ -76,7 +76,10 @@ class Settings(BaseSettings):
     )
 
     events_kept_days: int = Field(
-        90, ge=0, description="Events of jobs older than this are forgotten; jobs, reports and artifacts stay. 0: they are kept for good."
+        90,
+        ge=0,
+        description="Events of jobs older than this are forgotten (on PostgreSQL with the last of their week); jobs, reports and artifacts "
+        "stay. 0: they are kept for good.",
     )
 
     allow_private_webhooks: bool = Field(False, description="Let webhooks reach private addresses: never on a server that strangers share.")

@@ -9,6 +9,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from app.db import UtcTimestamp, make_engine
+from app.jobs.partitions import is_partition
 from app.tables import metadata
 
 
@@ -23,6 +24,7 @@ def run(connection: Connection) -> None:
         target_metadata=metadata,
         compare_type=True,
         render_item=render_item,
+        include_name=lambda name, kind, _parents: kind != "table" or not is_partition(name or ""),
         # SQLite cannot alter columns: Alembic then copies the table.
         render_as_batch=connection.dialect.name == "sqlite",
     )

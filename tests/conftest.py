@@ -20,6 +20,7 @@ from tests.servers.postgres import Postgres, run_postgres
 from tests.servers.seaweedfs import SeaweedFS, run_seaweedfs
 from tests.servers.valkey import Valkey, run_valkey
 from tests.worlds.compose import Production, run_compose
+from tests.worlds.jobs import World, make_world
 
 pytest_plugins = ["tests.canaries", "pytester"]
 
@@ -69,6 +70,18 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     """SQLAlchemy URL of an empty PostgreSQL database."""
     with postgres.database() as url:
         yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """SQLAlchemy URL of an empty database, of each kind in turn."""
+    return f"sqlite:///{tmp_path / 'lustral.db'}" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    with make_world(database_url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db import database_now, make_engine
 from app.doctor import clock
-from app.doctor.finding import Finding, failed, ok
+from app.doctor.finding import Finding, failed, ok, warning
+from app.jobs import partitions
 from app.migrate import known_revisions, revision_of
 from app.settings import Settings
 
@@ -30,9 +31,12 @@ def check_database(settings: Settings) -> Iterator[Finding]:
     try:
         with engine.connect() as connection:
             yield _version(engine)
-            yield _schema(connection)
+            schema = _schema(connection)
+            yield schema
         with Session(engine) as session:
             yield clock.compare("the database", database_now(session) - datetime.now(UTC))
+            if schema.status == "ok" and engine.dialect.name == "postgresql":
+                yield _partitions(session)
     except DBAPIError as error:
         yield failed(
             CHECK,
@@ -41,6 +45,18 @@ def check_database(settings: Settings) -> Iterator[Finding]:
         )
     finally:
         engine.dispose()
+
+
+def _partitions(session: Session) -> Finding:
+    """Of the events: a relay makes them weeks ahead, as a user to whom the table belongs."""
+    if not session.scalar(text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'events'::regclass")):
+        detail = "the user of LUSTRAL_DATABASE_URL may not make partitions of the table events: it belongs to another"
+        return failed(CHECK, detail, "Migrate and run the service as one user, or make it a member of the owner's role.")
+    ends = partitions.ends(session)
+    if not ends or ends[-1] <= database_now(session):
+        detail = f"no partition for the events of today: they go to {partitions.OTHER}"
+        return warning(CHECK, detail, "Start a relay, and look for chore.put_off in its log.")
+    return ok(CHECK, f"partitions for events until {ends[-1]:%Y-%m-%d}")
 
 
 def _version(engine: Engine) -> Finding:

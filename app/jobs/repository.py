@@ -66,9 +66,10 @@ def list_events(session: Session, job_id: str, *, after: int | None, oldest_firs
 
 
 def newest_events(session: Session, job_ids: Sequence[str]) -> dict[str, int]:
-    """The number of the newest event of each of these jobs; those that were deleted are left out."""
+    """The number of the newest event of each of these jobs, 0 where all are forgotten; jobs that were deleted are left out."""
     newest: dict[str, int] = {}
+    # Asked job by job: a group for each would read all their events, and a job that runs for a day has 80,000.
+    of_job = select(func.max(EventRow.id)).where(EventRow.job_id == JobRow.id).scalar_subquery()
     for ids in chunked(job_ids):
-        query = select(EventRow.job_id, func.max(EventRow.id)).where(EventRow.job_id.in_(ids)).group_by(EventRow.job_id)
-        newest |= dict(session.execute(query).all())
+        newest |= dict(session.execute(select(JobRow.id, func.coalesce(of_job, 0)).where(JobRow.id.in_(ids))).all())
     return newest

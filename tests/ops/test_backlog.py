@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,14 +11,7 @@ from prometheus_client import CollectorRegistry
 from app.backlog import CACHE_SECONDS, Backlog
 from app.db import database_now, make_engine, make_session_factory
 from app.jobs.outbox import ring
-from tests.worlds.jobs import World, make_world
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = f"sqlite:///{tmp_path / 'lustral.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    with make_world(url) as made:
-        yield made
+from tests.worlds.jobs import World
 
 
 @pytest.fixture

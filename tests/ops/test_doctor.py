@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 from pydantic import ValidationError
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from app.db import make_engine
 from app.doctor import clock, machine, objects
@@ -27,6 +28,7 @@ from app.doctor.database import check_database
 from app.doctor.examine import examine
 from app.doctor.finding import Finding
 from app.doctor.objects import check_storage
+from app.jobs.partitions import ends
 from app.migrate import known_revisions, upgrade
 from app.settings import MIB, Settings
 from app.storage import ObjectStore
@@ -34,6 +36,7 @@ from tests.conftest import Profile
 from tests.servers.ports import free_ports
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.valkey import Valkey
+from tests.worlds.partitions import dissolve
 
 
 def settings(**fields: Any) -> Settings:
@@ -190,6 +193,27 @@ class TestDatabase:
 
     def test_revisions_are_known_in_their_order(self) -> None:
         assert known_revisions() == sorted(known_revisions())
+
+    def test_without_a_partition_for_the_events_of_today(self, postgres_url: str) -> None:
+        upgrade(postgres_url)
+        engine = make_engine(postgres_url)
+        with Session(engine) as session, session.begin():
+            dissolve(session, *ends(session))
+        engine.dispose()
+        assert "events_other" in the_trouble(check_database(settings(database_url=postgres_url)), "warning").detail
+
+    def test_whose_events_belong_to_another(self, postgres_url: str) -> None:
+        upgrade(postgres_url)
+        engine = make_engine(postgres_url)
+        with engine.begin() as connection:
+            connection.execute(text("CREATE ROLE a_stranger LOGIN PASSWORD 'only-for-tests'"))
+            connection.execute(text("GRANT pg_read_all_data TO a_stranger"))
+        strangers = engine.url.set(username="a_stranger").render_as_string(hide_password=False)
+        found = the_trouble(check_database(settings(database_url=strangers)))
+        with engine.begin() as connection:
+            connection.execute(text("DROP ROLE a_stranger"))
+        engine.dispose()
+        assert "belongs to another" in found.detail
 
 
 class TestBroker:

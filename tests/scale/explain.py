@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import make_engine
-from app.jobs.retention import forget_old_events
+from app.jobs.retention import keep_events
 from app.migrate import upgrade
 from tests.scale.filling import DAYS, fill
-from tests.scale.plans import Statement, explain, large_tables
+from tests.scale.plans import Statement, explain, indexes_of_partitions, large_tables
 from tests.scale.queries import HOT, READS_ALL
 from tests.servers.postgres import run_postgres
+from tests.worlds.partitions import as_after_years
 
+BEFORE_PARTITIONS = "0007"
 MOST_READ = 3000
 """Rows that a statement may touch: the largest batch asked for here has 1,000, and a million jobs have 2,100 that are not over."""
 
@@ -45,27 +47,50 @@ def main() -> int:
 
 def measure(url: str, *, jobs: int, events: int) -> dict[str, Any]:
     """Fill the empty database at `url` and look at every query on it."""
-    upgrade(url)
+    upgrade(url, BEFORE_PARTITIONS)
     engine = make_engine(url)
     begun = time.monotonic()
     with engine.begin() as connection:
         fill(connection, jobs=jobs, events=events)
+    filled = time.monotonic() - begun
+    begun = time.monotonic()
+    upgrade(url)
+    upgraded = time.monotonic() - begun
+    as_after_years(sessionmaker(engine))
+    keep_events(sessionmaker(engine), kept=None)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
-    filled = time.monotonic() - begun
     with engine.connect() as connection:
         rows = explain_all(connection)
         size = connection.scalar(text("SELECT pg_database_size(current_database())"))
         connection.rollback()
-    begun = time.monotonic()
-    forgotten = forget_old_events(sessionmaker(engine), kept=timedelta(days=DAYS // 2))
-    retention = {"forgotten": forgotten, "seconds": round(time.monotonic() - begun, 1)}
+    retention = forget(sessionmaker(engine))
     engine.dispose()
-    return {"jobs": jobs, "events": events, "bytes": size, "filled_seconds": round(filled), "queries": rows, "retention": retention}
+    return {
+        "jobs": jobs,
+        "events": events,
+        "bytes": size,
+        "filled_seconds": round(filled),
+        "partitioned_seconds": round(upgraded, 1),
+        "queries": rows,
+        "retention": retention,
+    }
+
+
+def forget(sessions: sessionmaker[Session]) -> dict[str, Any]:
+    """Forget half of the events, as housekeeping does."""
+    with sessions() as session:
+        before = session.scalars(text("SELECT count(*) FROM events")).one()
+    begun = time.monotonic()
+    keep_events(sessions, kept=timedelta(days=DAYS // 2))
+    seconds = time.monotonic() - begun
+    with sessions() as session:
+        left = session.scalars(text("SELECT count(*) FROM events")).one()
+    return {"forgotten": before - left, "seconds": round(seconds, 1)}
 
 
 def explain_all(connection: Connection) -> list[dict[str, Any]]:
-    large = large_tables(connection)
+    large, whole = large_tables(connection), indexes_of_partitions(connection)
     connection.rollback()
     rows = []
     for name, work in {**HOT, **READS_ALL}.items():
@@ -77,7 +102,7 @@ def explain_all(connection: Connection) -> list[dict[str, Any]]:
                 "statements": len(statements),
                 "milliseconds": round(sum(statement.milliseconds for statement in statements), 2),
                 "rows_read": sum(statement.reads for statement in statements),
-                "indexes": sorted(set().union(*(statement.indexes for statement in statements))),
+                "indexes": sorted({whole.get(index, index) for statement in statements for index in statement.indexes}),
                 "faults": [] if name in READS_ALL else sorted({fault for each in statements for fault in faults_of(each, large)}),
             }
         )

@@ -69,6 +69,15 @@ def _walk(node: dict[str, Any], statement: Statement) -> None:
         _walk(child, statement)
 
 
+def indexes_of_partitions(connection: Connection) -> dict[str, str]:
+    """The index of the whole table for each of a partition."""
+    query = text(
+        "SELECT part.relname, whole.relname FROM pg_inherits JOIN pg_class part ON part.oid = inhrelid "
+        "JOIN pg_class whole ON whole.oid = inhparent WHERE part.relkind = 'i'"
+    )
+    return dict(connection.execute(query).all())
+
+
 def large_tables(connection: Connection) -> set[str]:
     """Tables with more than `SMALL_TABLE` rows, by the statistics of the last ANALYZE."""
     query = text("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND reltuples > :rows")

@@ -28,6 +28,7 @@ TENANT = "ten_0"
 PAGE = PageRequest(limit=50, after=None)
 MODEL = f"model_{3:026x}"
 JOB = f"job_{206:026x}"  # succeeded, of TENANT
+JOBS = [f"job_{number:026x}" for number in range(1, 101)]
 
 
 class _Unheard(Celery):
@@ -84,6 +85,7 @@ HOT: Mapping[str, Callable[[Sessions], object]] = {
     "jobs that wait for an inspection": _in_session(lambda session: states.waiting_jobs(session, TENANT, MODEL)),
     "events after one seen": _in_session(lambda session: repository.list_events(session, JOB, after=1, oldest_first=True, limit=200)),
     "newest events": _in_session(lambda session: repository.list_events(session, JOB, after=None, oldest_first=False, limit=51)),
+    "newest events of 100 jobs, for streams": _in_session(lambda session: repository.newest_events(session, JOBS)),
     "delete a job": _in_session(_delete_job),
     "relay: a batch of the outbox": lambda sessions: relay.relay_batch(sessions, _Unheard()),
     "reaper: leases that ran out": reaper.reap,
@@ -93,7 +95,7 @@ HOT: Mapping[str, Callable[[Sessions], object]] = {
     "sweeper: keys that a job names": _in_session(lambda session: sweeper._named_keys(session, JOB, {f"jobs/{JOB}/outputs"})),
     "housekeeping: uploads past their time": _in_session(lambda session: expired(session, now=datetime.now(UTC), limit=100)),
     "housekeeping: answers to forget": _in_session(lambda session: forget_expired(session, now=datetime.now(UTC))),
-    "housekeeping: a batch of old events": lambda sessions: retention.forget_old_events(sessions, kept=timedelta(days=3650), batch=1000),
+    "housekeeping: events to make room for and to forget": lambda sessions: retention.keep_events(sessions, kept=timedelta(days=3650)),
 }
 
 READS_ALL: Mapping[str, Callable[[Sessions], object]] = {

@@ -72,8 +72,9 @@ def _explain(found: Document) -> str:
     ]
     forgotten = found["retention"]
     size = f"{found['jobs']:,} jobs, {found['events']:,} events, {found['bytes'] / 1e9:.1f} GB."
-    note = f"{size} Forgetting {forgotten['forgotten']:,} events took {forgotten['seconds']} s.\n\n"
-    return note + _table(["query", "ms", "rows read", "indexes"], rows)
+    forgetting = f"Forgetting {forgotten['forgotten']:,} events took {forgotten['seconds']} s."
+    upgrade = f"The upgrade that made a partition of a table of that size (0008) took {found['partitioned_seconds']} s."
+    return f"{size} {forgetting} {upgrade}\n\n" + _table(["query", "ms", "rows read", "indexes"], rows)
 
 
 def _api(found: Rows) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -15,17 +13,10 @@ from kombu.exceptions import OperationalError
 from app.db import database_now
 from app.jobs.outbox import ring
 from tests.servers.ports import free_ports
-from tests.worlds.jobs import World, make_world
+from tests.worlds.jobs import World
 from workers import broker, relay
 from workers.broker import make_celery
 from workers.relay import relay_batch
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = f"sqlite:///{tmp_path / 'lustral.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    with make_world(url) as made:
-        yield made
 
 
 def ids_in(broker_url: str, queue: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.migrate import upgrade
 from tests.servers.postgres import Postgres
 from tests.worlds.jobs import World, make_world
 
@@ -15,6 +16,7 @@ from tests.worlds.jobs import World, make_world
 def shared_postgres_url(postgres: Postgres) -> Iterator[str]:
     """One database that each test finds empty: making a new one takes longer than most tests."""
     with postgres.database() as url:
+        upgrade(url)
         yield url
 
 

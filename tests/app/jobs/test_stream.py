@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from starlette.types import Message
 
 from app.errors import TooManyRequests
 from app.jobs import stream
 from app.jobs.stream import EventStreams
+from app.jobs.tables import EventRow
 from tests.worlds.jobs import World, make_world
 
 
@@ -71,6 +73,21 @@ def test_a_silent_stream_says_that_it_is_still_there_and_a_deleted_job_ends_it(w
         return told
 
     assert ": still here\n\n" in asyncio.run(follow())
+
+
+def test_a_job_whose_events_are_all_forgotten_still_says_that_its_stream_is_there(world: World, looks: list[list[str]]) -> None:
+    job_id = world.job(shards=1)
+    with world.sessions.begin() as session:
+        session.execute(delete(EventRow))
+    streams = EventStreams(world.sessions, 100, look_every=0.01, heartbeat_every=0.1)
+
+    async def second_sign() -> str:
+        told = streams.follow(job_id, 0)
+        await anext(told)
+        return await anext(told)
+
+    assert asyncio.run(asyncio.wait_for(second_sign(), 10)) == ": still here\n\n"
+    assert len(looks) > 1
 
 
 def test_a_tenant_holds_so_many_and_gets_a_place_back_when_one_ends(world: World) -> None:

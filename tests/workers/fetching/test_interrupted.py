@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -19,7 +18,7 @@ from app.jobs.tables import OutboxRow
 from app.sources.fetched import hold_known, reserve_bytes
 from tests.servers.hub import Hub, Repository
 from tests.workers.fetching.conftest import with_settings
-from tests.worlds.jobs import World, make_world
+from tests.worlds.jobs import World
 from workers import runner
 from workers.context import Context
 from workers.fetching import fetch
@@ -32,13 +31,6 @@ from workers.sweeper import GRACE, sweep_after_deletions
 
 class Killed(BaseException):
     """Nothing of ours catches it, as nothing catches SIGKILL."""
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = f"sqlite:///{tmp_path / 'lustral.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    with make_world(url) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,162 @@
+"""The partitions of the events: made ahead of time, dropped as a whole, and out of everybody's way. PostgreSQL alone has them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from app.db import database_now
+from app.jobs import partitions
+from app.jobs.tables import EventRow
+from app.migrate import upgrade
+from tests.worlds.jobs import World, make_world
+from tests.worlds.partitions import as_after_years, dissolve
+
+KEPT = timedelta(days=90)
+
+
+@pytest.fixture
+def world(postgres_url: str) -> Iterator[World]:
+    upgrade(postgres_url)
+    with make_world(postgres_url) as made:
+        yield made
+
+
+def write(world: World, job_id: str, *, age: timedelta) -> int:
+    with world.sessions.begin() as session:
+        row = EventRow(tenant_id=world.tenant_id, job_id=job_id, type="job.progress", data={}, created_at=database_now(session) - age)
+        session.add(row)
+        session.flush()
+        return row.id
+
+
+def place_of(world: World, event_id: int) -> str:
+    """The partition that an event is in."""
+    with world.sessions() as session:
+        return str(session.scalar(text("SELECT tableoid::regclass::text FROM events WHERE id = :id"), {"id": event_id}))
+
+
+def patiently(chore: Callable[[], int]) -> int:
+    """As housekeeping does it: what finds no gap between others' work is tried again."""
+    for _ in range(20):
+        with suppress(LockNotAvailable):
+            try:
+                return chore()
+            except OperationalError as error:
+                raise error.orig or error from None
+    raise AssertionError("no gap was found")
+
+
+def all_ends(world: World) -> list[datetime]:
+    with world.sessions() as session:
+        return partitions.ends(session)
+
+
+class TestAddPartitions:
+    def test_makes_one_a_week_without_a_gap_and_only_once(self, world: World) -> None:
+        assert partitions.add_partitions(world.sessions) == 4
+        ends = all_ends(world)
+        assert {later - end for end, later in pairwise(ends)} == {timedelta(days=7)}
+        assert {(end.weekday(), end.hour, end.minute) for end in ends} == {(0, 0, 0)}
+        assert ends[-1] - datetime.now(UTC) >= partitions.AHEAD
+        assert partitions.add_partitions(world.sessions) == 0
+
+    def test_of_two_at_once_each_partition_is_made_by_one(self, world: World) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            made = list(pool.map(lambda _: partitions.add_partitions(world.sessions), range(2)))
+        assert sum(made) == 4
+
+    def test_what_found_no_partition_is_put_into_its_own_once_that_is_made(self, world: World) -> None:
+        job_id = world.job()
+        early = write(world, job_id, age=-timedelta(days=15))
+        assert place_of(world, early) == partitions.OTHER
+        partitions.add_partitions(world.sessions)
+        assert place_of(world, early) != partitions.OTHER
+        assert len(world.events(job_id)) == 2
+
+    def test_catches_up_after_nobody_kept_house_for_months(self, world: World) -> None:
+        as_after_years(world.sessions)
+        job_id = world.job()
+        [event] = world.events(job_id)
+        with world.sessions.begin() as session:
+            for end in partitions.ends(session)[-10:]:
+                dissolve(session, end)
+        assert place_of(world, event.id) == partitions.OTHER
+        partitions.add_partitions(world.sessions)
+        assert place_of(world, event.id) != partitions.OTHER
+
+    def test_begins_anew_where_all_are_dropped(self, world: World) -> None:
+        job_id = world.job()
+        [event] = world.events(job_id)
+        with world.sessions.begin() as session:
+            dissolve(session, *partitions.ends(session))
+        assert partitions.add_partitions(world.sessions) == 5
+        assert place_of(world, event.id) != partitions.OTHER
+
+
+class TestDropPartitions:
+    def test_an_event_goes_with_the_last_of_its_week(self, world: World) -> None:
+        as_after_years(world.sessions)
+        job_id = world.job()
+        old, young = write(world, job_id, age=KEPT + timedelta(days=7)), write(world, job_id, age=KEPT - timedelta(minutes=1))
+        before = all_ends(world)
+        dropped = partitions.drop_partitions(world.sessions, kept=KEPT)
+        left = {event.id for event in world.events(job_id)}
+        assert old not in left
+        assert young in left
+        assert all_ends(world) == before[dropped:]
+        assert all_ends(world)[0] > datetime.now(UTC) - KEPT
+
+    def test_what_came_too_late_for_its_partition_goes_too(self, world: World) -> None:
+        as_after_years(world.sessions)
+        partitions.drop_partitions(world.sessions, kept=KEPT)
+        job_id = world.job()
+        stray = write(world, job_id, age=KEPT * 2)
+        assert place_of(world, stray) == partitions.OTHER
+        partitions.drop_partitions(world.sessions, kept=KEPT)
+        assert stray not in {event.id for event in world.events(job_id)}
+
+
+class TestOthersAtWork:
+    def test_a_partition_waits_for_whoever_works_on_jobs_and_gives_way(self, world: World) -> None:
+        job_id = world.job()
+        with world.sessions.begin() as session:
+            session.execute(text("UPDATE jobs SET stage = 'scan' WHERE id = :id"), {"id": job_id})
+            with pytest.raises(OperationalError, match="lock timeout"):
+                partitions.add_partitions(world.sessions)
+            session.add(EventRow(tenant_id=world.tenant_id, job_id=job_id, type="x", data={}, created_at=database_now(session)))
+        assert partitions.add_partitions(world.sessions) == 4
+        assert len(world.events(job_id)) == 2
+
+    def test_jobs_go_on_while_partitions_come_and_go(self, world: World) -> None:
+        as_after_years(world.sessions)
+        over = threading.Event()
+
+        def work() -> int:
+            done = 0
+            while not over.is_set():
+                world.cancel(world.job())
+                done += 1
+            return done
+
+        with ThreadPoolExecutor(4) as pool:
+            workers = [pool.submit(work) for _ in range(4)]
+            try:
+                dropped = patiently(lambda: partitions.drop_partitions(world.sessions, kept=timedelta(days=1)))
+                patiently(lambda: partitions.add_partitions(world.sessions))
+            finally:
+                over.set()
+            done = sum(worker.result() for worker in workers)  # raises where one was made to give way
+        assert dropped
+        assert done
+        with world.sessions() as session:
+            assert session.scalars(text("SELECT count(*) FROM events")).one() == 3 * done
