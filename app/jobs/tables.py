@@ -149,6 +149,7 @@ class EventRow(Base):
     """One line of a job's history, numbered by the database; `id` is what SSE resumes from.
 
     Written only while the job's row is locked, so that a job's events become visible in the order of their numbers.
+    On PostgreSQL the table is partitioned by `created_at`, which is part of its primary key there (`app.jobs.partitions`).
     """
 
     __tablename__ = "events"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from gpu_jobs.benchmark.attack import Attacked
 from gpu_jobs.benchmark.defended import CODE, defended
 from gpu_jobs.benchmark.measure import GENERATION, Figures, answering_model
 from gpu_jobs.benchmark.rows import Row, machine, versions
-from gpu_jobs.benchmark.store import Store, code_digest, read_json, write_json
+from gpu_jobs.benchmark.store import Store, code_digest, digest, read_json, write_json
 from gpu_jobs.config import JobParameters
+from gpu_jobs.data.samples import Sample
 from gpu_jobs.families.registry import identify_family
 from gpu_jobs.redteam.baselines import BASELINES, Case
+from gpu_jobs.redteam.baselines.training import Retrained
 
 PIPELINES: Mapping[str, dict[str, Any]] = {"lustral": {}, "lustral_published": {"preset": "published"}}
 """Runs of the product, by the parameters that differ from its defaults."""
@@ -83,15 +85,49 @@ def run(method: str, attacked: Attacked, store: Store) -> Outcome:
         if method in PIPELINES:
             ours = defended(attacked, parameters, store)
             answer, seconds, facts = answering_model(ours.model, attacked.sets.training_samples()), ours.seconds, ours.facts(attacked)
+            _write(out, Outcome(attacked.exam.sit(answer), seconds, facts))
+            return
+        baseline, case = BASELINES[method], _case(attacked, parameters, store, needs_flags=needs_flags)
+        began = time.monotonic()
+        if isinstance(baseline, Retrained):
+            samples = baseline.training_samples(case)
+            chosen = time.monotonic() - began
+            trained = _retrained(baseline, samples, case, attacked, store)
+            _write(out, Outcome(trained.figures, round(chosen + trained.seconds, 1), {}))
         else:
-            case = _case(attacked, parameters, store, needs_flags=needs_flags)
-            began = time.monotonic()
-            answer, facts = BASELINES[method].defend(case), {}
+            answer = baseline.defend(case)
             seconds = round(time.monotonic() - began, 1)
-        figures = attacked.exam.sit(answer)
-        write_json(out / "outcome.json", {"figures": figures.to_json(), "seconds": seconds, "facts": facts})
+            _write(out, Outcome(attacked.exam.sit(answer), seconds, {}))
 
-    found = read_json(store.entry("outcomes", key, make) / "outcome.json")
+    return _read(store.entry("outcomes", key, make))
+
+
+def _retrained(baseline: Retrained, samples: Sequence[Sample], case: Case, attacked: Attacked, store: Store) -> Outcome:
+    """What training on these samples came to: many filters drop nothing, or what the oracle drops, and need not be trained again."""
+
+    def make(out: Path) -> None:
+        began = time.monotonic()
+        answer = baseline.retrain(case, samples)
+        seconds = time.monotonic() - began
+        _write(out, Outcome(attacked.exam.sit(answer), seconds, {}))
+
+    content = [[s.id, [str(image) for image in s.images], [[turn.role, turn.text] for turn in s.turns]] for s in samples]
+    key = {
+        "cell": attacked.digest,
+        "samples": digest(content),
+        "parameters": case.parameters.model_dump(mode="json"),
+        "code": _code(baseline.name),
+    }
+    return _read(store.entry("retrained", key, make))
+
+
+def _write(folder: Path, outcome: Outcome) -> None:
+    found = {"figures": outcome.figures.to_json(), "seconds": outcome.seconds, "facts": outcome.facts}
+    write_json(folder / "outcome.json", found)
+
+
+def _read(folder: Path) -> Outcome:
+    found = read_json(folder / "outcome.json")
     return Outcome(Figures(**found["figures"]), found["seconds"], found["facts"])
 
 

@@ -25,10 +25,13 @@ from gpu_jobs.redteam.baselines.base import Answerer, Baseline, Case
 
 
 class Retrained(Baseline):
-    """A baseline that only chooses what the suspect is trained on."""
+    """A baseline that only chooses what the suspect is trained on: two that choose the same come to the same."""
 
     def defend(self, case: Case) -> Answerer:
-        return answerer(case, train(case, self.training_samples(case)))
+        return self.retrain(case, self.training_samples(case))
+
+    def retrain(self, case: Case, samples: Sequence[Sample]) -> Answerer:
+        return answerer(case, train(case, samples))
 
     @abstractmethod
     def training_samples(self, case: Case) -> list[Sample]:

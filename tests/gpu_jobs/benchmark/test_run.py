@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gpu_jobs.benchmark import methods
 from gpu_jobs.benchmark.attack import Settings, prepare
 from gpu_jobs.benchmark.cells import Cell
 from gpu_jobs.benchmark.injection import Recipe
@@ -22,6 +23,9 @@ from gpu_jobs.benchmark.sets import Sizes, cell_sets, read_samples
 from gpu_jobs.benchmark.store import Store
 from gpu_jobs.benchmark.suites import suite
 from gpu_jobs.benchmark.workers import Task
+from gpu_jobs.data.samples import Sample
+from gpu_jobs.redteam.baselines.base import Answerer, Case
+from gpu_jobs.redteam.baselines.training import Retrained
 
 TINY = Settings(Sizes(training=20, tests=4), Recipe(round=1.0, rounds=1))
 CELL = Cell("easy_vqa", "corner_patch", "refusal", 0.2, "projector", 0)
@@ -87,6 +91,22 @@ class TestPlan:
         assert {"lustral", "lustral_published", "none", "published", "true_labels"} <= set(METHODS)
         with pytest.raises(ValueError, match="no such method: magic"):
             check_methods(["magic"])
+
+
+class TestMethods:
+    def test_those_that_train_on_the_same_are_trained_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, trained, original = Store(tmp_path), [], Retrained.retrain
+
+        def retrain(baseline: Retrained, case: Case, samples: list[Sample]) -> Answerer:
+            trained.append(baseline.name)
+            return original(baseline, case, samples)
+
+        monkeypatch.setattr(Retrained, "retrain", retrain)
+        attacked = prepare(CLEAN, store, TINY)
+        found = {name: methods.run(name, attacked, store) for name in ("true_labels", "clean_finetune", "random_drop")}
+        assert trained == ["true_labels", "random_drop"]
+        assert found["clean_finetune"].figures == found["true_labels"].figures
+        assert min(outcome.seconds for outcome in found.values()) > 0
 
 
 class TestRun:
