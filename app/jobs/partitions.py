@@ -1,19 +1,17 @@
 """The partitions of the events on PostgreSQL: one a week, made ahead of time, dropped as a whole.
 
-A partition is named after its end, `events_until_20261214`, a Monday at midnight UTC, and begins where the one before ends; the first one
-has no beginning. What no partition is there for, because nobody kept house for weeks or a clock was wrong, goes to `events_other`
-and from there to its partition once that is made.
+A partition is named after its end, `events_until_20261214`, a Monday at midnight UTC. The first one, of what was there before there were
+partitions, has no beginning. What no partition is there for, because nobody kept house for weeks or a clock was wrong, lies in
+`events_other`, where it is deleted row by row; a week of which something lies there gets no partition any more.
 
-Whatever adds or drops a partition locks `jobs` for a moment, because of the events' foreign key. It waits for that lock for less time
-than PostgreSQL lets pass before it looks for deadlocks (`deadlock_timeout`, a second): so it is never another that has to give way.
+Whoever writes an event has locked its job before, so what makes a partition locks the jobs first, which the events' foreign key
+asks for. It waits for less time than PostgreSQL lets pass before it looks for deadlocks (`deadlock_timeout`, a second): it is never
+another that has to give way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
@@ -24,7 +22,7 @@ WEEK = timedelta(days=7)
 AHEAD = 4 * WEEK
 OTHER = "events_other"
 _PREFIX = "events_until_"
-_PATIENCE = "500ms"
+_PATIENCE = "250ms"
 _TIME = "%Y%m%d"
 
 
@@ -50,7 +48,10 @@ def add_partitions(sessions: sessionmaker[Session], *, ahead: timedelta = AHEAD)
         with sessions() as session:
             if _next(session, ahead) is None:
                 return added
-        with _locked(sessions, "SHARE ROW EXCLUSIVE", OTHER) as session:
+        with sessions.begin() as session:
+            _be_patient(session)
+            session.execute(text("LOCK TABLE jobs IN EXCLUSIVE MODE"))
+            session.execute(text(f"LOCK TABLE {OTHER} IN ACCESS EXCLUSIVE MODE"))
             start = _next(session, ahead)  # another may have been faster
             if start is not None:
                 add_partition(session, start, start + WEEK)
@@ -58,49 +59,57 @@ def add_partitions(sessions: sessionmaker[Session], *, ahead: timedelta = AHEAD)
 
 
 def add_partition(session: Session, start: datetime, end: datetime) -> None:
-    """Make a partition, and put what happened between `start` and `end` and is in no other into it."""
-    name, period = _name(end), {"start": start, "end": end}
+    """Make the partition from `start` on, of which nothing lies in `events_other`. It belongs to whom the events belong."""
+    name = _name(end)
+    owner = session.scalars(text("SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = 'events'::regclass")).one()
     session.execute(text(f"CREATE TABLE {name} (LIKE events INCLUDING CONSTRAINTS INCLUDING INDEXES)"))
-    moved = f"DELETE FROM {OTHER} WHERE created_at >= :start AND created_at < :end RETURNING *"  # noqa: S608
-    session.execute(text(f"WITH moved AS ({moved}) INSERT INTO {name} SELECT * FROM moved"), period)  # noqa: S608
+    session.execute(text(f"ALTER TABLE {name} OWNER TO {owner}"))
     session.execute(text(f"ALTER TABLE events ATTACH PARTITION {name} FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"))
 
 
 def drop_partitions(sessions: sessionmaker[Session], *, kept: timedelta) -> int:
     """Drop the partitions that ended longer than `kept` ago, each in a transaction of its own. Returns how many.
 
-    Of `events_other`, what is older is deleted.
-
     Raises:
-        sqlalchemy.exc.OperationalError: somebody works on the jobs all the time. What is dropped is dropped.
+        sqlalchemy.exc.OperationalError: somebody reads events all the time. What is dropped is dropped.
     """
-    with sessions.begin() as session:
-        oldest = database_now(session) - kept
-        old = [end for end in ends(session) if end <= oldest]
-        session.execute(text(f"DELETE FROM {OTHER} WHERE created_at < :oldest"), {"oldest": oldest})  # noqa: S608
+    with sessions() as session:
+        old = [end for end in ends(session) if end <= database_now(session) - kept]
     for end in old:
-        with _locked(sessions, "ACCESS EXCLUSIVE", "events") as session:
+        with sessions.begin() as session:
+            _be_patient(session)
             session.execute(text(f"DROP TABLE IF EXISTS {_name(end)}"))
     return len(old)
 
 
+def without_beginning(session: Session) -> bool:
+    """Whether the first partition is there yet: what is in it is older than any week."""
+    bounds = session.scalars(
+        text("SELECT pg_get_expr(relpartbound, oid) FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'events'::regclass")
+    )
+    return any("MINVALUE" in bound for bound in bounds)
+
+
 def _next(session: Session, ahead: timedelta) -> datetime | None:
     """Where the next partition begins, if it is time to make it."""
-    now, known = database_now(session), ends(session)
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    start = known[-1] if known else today - timedelta(days=today.weekday())
+    now = database_now(session)
+    start = max([_monday(now), *ends(session)])
+    query = text(f"SELECT max(created_at) FROM {OTHER} WHERE created_at >= :start AND created_at < :end")  # noqa: S608
+    stray = session.scalar(query, {"start": start, "end": now + ahead + WEEK})
+    if stray is not None:
+        start = _monday(stray) + WEEK
     return start if start < now + ahead else None
+
+
+def _monday(moment: datetime) -> datetime:
+    """When its week began."""
+    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=day.weekday())
 
 
 def _name(end: datetime) -> str:
     return f"{_PREFIX}{end:{_TIME}}"
 
 
-@contextmanager
-def _locked(sessions: sessionmaker[Session], jobs: Literal["SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"], events: str) -> Iterator[Session]:
-    """A transaction that has the locks it will need: on the jobs first, as whoever writes an event does it."""
-    with sessions.begin() as session:
-        session.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE}'"))
-        session.execute(text(f"LOCK TABLE jobs IN {jobs} MODE"))
-        session.execute(text(f"LOCK TABLE {events} IN ACCESS EXCLUSIVE MODE"))
-        yield session
+def _be_patient(session: Session) -> None:
+    session.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE}'"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import cast
 
-from sqlalchemy import delete, select
+from sqlalchemy import FromClause, TableClause, column, delete, select, table
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.db import database_now
+from app.db import UtcTimestamp, database_now
 from app.jobs import partitions
 from app.jobs.tables import EventRow
 
@@ -17,17 +18,24 @@ BATCH = 10_000
 def keep_events(sessions: sessionmaker[Session], *, kept: timedelta | None, batch: int = BATCH) -> None:
     """Forget the events that are older than `kept` (None: none), and make room for those to come.
 
-    On PostgreSQL an event is forgotten with the last one of its week.
+    On PostgreSQL an event is forgotten with the last one of its week; those that are in no week, one by one.
     """
-    if sessions.kw["bind"].dialect.name == "postgresql":
+    if sessions.kw["bind"].dialect.name != "postgresql":
+        if kept is not None:
+            _delete(sessions, EventRow.__table__, kept, batch)
+        return
+    try:
+        partitions.add_partitions(sessions)
+    finally:
         if kept is not None:
             partitions.drop_partitions(sessions, kept=kept)
-        partitions.add_partitions(sessions)
-    elif kept is not None:
-        _delete_batches(sessions, kept, batch)
+            with sessions() as session:
+                without_week = [partitions.OTHER, *(["events"] if partitions.without_beginning(session) else [])]
+            for name in without_week:
+                _delete(sessions, table(name, column("id"), column("created_at", UtcTimestamp)), kept, batch)
 
 
-def _delete_batches(sessions: sessionmaker[Session], kept: timedelta, batch: int) -> None:
+def _delete(sessions: sessionmaker[Session], events: FromClause, kept: timedelta, batch: int) -> None:
     """Each batch in a transaction of its own.
 
     Events are numbered as time goes on, so the oldest are found by their numbers, and only one batch is looked at where there is
@@ -36,6 +44,6 @@ def _delete_batches(sessions: sessionmaker[Session], kept: timedelta, batch: int
     deleted = batch
     while deleted == batch:
         with sessions.begin() as session:
-            oldest = select(EventRow.id, EventRow.created_at).order_by(EventRow.id).limit(batch).subquery()
+            oldest = select(events.c.id, events.c.created_at).order_by(events.c.id).limit(batch).subquery()
             old = select(oldest.c.id).where(oldest.c.created_at < database_now(session) - kept)
-            deleted = session.execute(delete(EventRow).where(EventRow.id.in_(old)).execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined]
+            deleted = session.execute(delete(cast(TableClause, events)).where(events.c.id.in_(old))).rowcount  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """On PostgreSQL, events are cut into partitions by the time that they happened at, so that old ones go by dropping tables.
 
-What is stored becomes the first partition as it is; nothing is copied on the way up. `app.jobs.partitions` adds and drops the later ones.
+What is stored becomes the first partition as it is, but for what is in the future. `app.jobs.partitions` adds and drops the later ones.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ def upgrade() -> None:
     connection = op.get_bind()
     if connection.dialect.name != "postgresql":
         return
-    newest = connection.scalar(sa.text("SELECT greatest(now(), max(created_at)) FROM events")).astimezone(UTC)
-    end = datetime(newest.year, newest.month, newest.day, tzinfo=UTC) + timedelta(days=7 - newest.weekday())
+    _lock()
+    now = connection.scalar(sa.text("SELECT clock_timestamp()")).astimezone(UTC)
+    end = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=7 - now.weekday())
     first = f"events_until_{end:%Y%m%d}"
     op.rename_table("events", first)
     op.execute(f"ALTER TABLE {first} DROP CONSTRAINT pk_events, ADD CONSTRAINT {first}_pkey PRIMARY KEY (id, created_at)")
@@ -34,13 +35,17 @@ def upgrade() -> None:
     op.execute(f"CREATE INDEX {INDEX} ON events (job_id, id)")
     op.execute("ALTER SEQUENCE events_id_seq OWNED BY events.id")
     op.execute(f"ALTER TABLE {first} ALTER COLUMN id DROP DEFAULT")
-    op.execute(f"ALTER TABLE events ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE) TO ('{end.isoformat()}')")
     op.execute("CREATE TABLE events_other PARTITION OF events DEFAULT")
+    # A clock that once was wrong must not decide where the partitions begin.
+    later = f"DELETE FROM {first} WHERE created_at >= '{end.isoformat()}' RETURNING *"  # noqa: S608
+    op.execute(f"WITH later AS ({later}) INSERT INTO events_other SELECT * FROM later")  # noqa: S608
+    op.execute(f"ALTER TABLE events ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE) TO ('{end.isoformat()}')")
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name != "postgresql":
         return
+    _lock()
     op.execute("CREATE TABLE events_whole (LIKE events INCLUDING DEFAULTS)")
     op.execute("INSERT INTO events_whole SELECT * FROM events")
     op.execute("ALTER SEQUENCE events_id_seq OWNED BY events_whole.id")
@@ -49,3 +54,11 @@ def downgrade() -> None:
     op.create_primary_key("pk_events", "events", ["id"])
     op.create_foreign_key("fk_events_job_id_jobs", "events", "jobs", ["job_id"], ["id"], ondelete="CASCADE")
     op.create_index(INDEX, "events", ["job_id", "id"])
+
+
+def _lock() -> None:
+    """Keep others out at once, in the order in which they lock, or give up before all of them queue behind this."""
+    op.execute("SET LOCAL lock_timeout = '10s'")
+    op.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+    op.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+    op.execute("SET LOCAL lock_timeout = DEFAULT")

@@ -22,6 +22,10 @@ def as_after_years(sessions: sessionmaker[Session], *, weeks: int = 20) -> None:
     """Cut the first partition, which has no beginning, into so many weeks."""
     with sessions.begin() as session:
         end = ends(session)[0]
-        dissolve(session, end)
+        first = f"events_until_{end:%Y%m%d}"
+        session.execute(text(f"ALTER TABLE events DETACH PARTITION {first}"))
+        session.execute(text(f"ALTER TABLE {first} RENAME TO {first}_whole"))
         for week in reversed(range(weeks)):
             add_partition(session, end - (week + 1) * WEEK, end - week * WEEK)
+        session.execute(text(f"INSERT INTO events SELECT * FROM {first}_whole"))  # noqa: S608
+        session.execute(text(f"DROP TABLE {first}_whole"))
