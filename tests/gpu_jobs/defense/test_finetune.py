@@ -20,6 +20,7 @@ from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SampleEvidence, Swap
 from gpu_jobs.defense.rehearsal import MARK as REHEARSED
 from gpu_jobs.defense.subject import Subject, load_model
+from gpu_jobs.defense.training_run import training_rows
 from gpu_jobs.defense.vaccine import MARK
 from gpu_jobs.families.base import Family
 from gpu_jobs.reporting import Cancelled, SilentReporter
@@ -133,7 +134,7 @@ class TestFinetuneWithAKnownCarrier:
         self, prepare: Callable[..., Pipeline], recovers: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         trained: list[Sample] = []
-        make_rows = finetune.training_rows
+        make_rows = training_rows
 
         def watch(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
             trained.extend(samples)
@@ -183,7 +184,7 @@ class TestFinetuneWithAKnownCarrier:
     ) -> None:
         trainings: list[list[Sample]] = []
         networks: list[weakref.ref[torch.nn.Module]] = []
-        make_rows, load = finetune.training_rows, load_model
+        make_rows, load = training_rows, load_model
 
         def watch(subject: Subject, samples: Sequence[Sample], *rest: Any, **more: Any) -> Any:
             trainings.append([*samples])
@@ -327,7 +328,7 @@ class TestFinetuneWithAKnownCarrier:
     ) -> None:
         watched: set[str] = set()
         learned: set[str] = set()
-        make_rows = finetune.training_rows
+        make_rows = training_rows
 
         def count(_: Subject, samples: Sequence[Sample], __: int) -> int:
             watched.update(sample.id for sample in samples)
