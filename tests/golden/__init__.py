@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -14,6 +15,10 @@ from gpu_jobs.data.samples import Role, Turn
 
 LLADA_V = Path(__file__).parent / "llada_v"
 CHECKPOINT = LLADA_V / "checkpoint"
+
+ROUNDING = 1 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 20
+"""By how much more numbers may differ where this processor sums in another order than the one, with AVX-512, that the official code ran on:
+with AVX2 alone, embeddings differ by up to 8e-5 and logits by up to 1.4e-4."""
 
 _ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 
