@@ -31,6 +31,10 @@ OPERATIONS = {(method, path): operation for path, item in PATHS.items() for meth
 PART = ("put", "/v1/uploads/{upload_id}/parts/{number}")
 
 
+FORGED = ("signature=[0-9a-f]*", "signature=" + 64 * "0")
+"""What to put in place of what in a signed link."""
+
+
 class World:
     """A tenant with one of everything, made when it is first asked for."""
 
