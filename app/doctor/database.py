@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -49,7 +49,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
 
 def _partitions(session: Session) -> Finding:
     """Of the events: a relay makes them weeks ahead, as a user to whom the table belongs."""
-    if not session.scalar(text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'events'::regclass")):
+    if not partitions.may_be_made(session):
         detail = "the user of LUSTRAL_DATABASE_URL may not make partitions of the table events: it belongs to another"
         return failed(CHECK, detail, "Migrate and run the service as one user, or make it a member of the owner's role.")
     ends = partitions.ends(session)

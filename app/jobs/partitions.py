@@ -24,6 +24,9 @@ OTHER = "events_other"
 _PREFIX = "events_until_"
 _PATIENCE = "250ms"
 _TIME = "%Y%m%d"
+_PARTS = text(
+    "SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'events'::regclass"
+)
 
 
 def is_partition(table: str) -> bool:
@@ -33,7 +36,7 @@ def is_partition(table: str) -> bool:
 
 def ends(session: Session) -> list[datetime]:
     """Where the partitions end, the oldest first."""
-    names = session.scalars(text("SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'events'::regclass"))
+    names = session.scalars(_PARTS)
     return sorted(datetime.strptime(name, f"{_PREFIX}{_TIME}").replace(tzinfo=UTC) for name in names if name != OTHER)
 
 
@@ -84,10 +87,13 @@ def drop_partitions(sessions: sessionmaker[Session], *, kept: timedelta) -> int:
 
 def without_beginning(session: Session) -> bool:
     """Whether the first partition is there yet: what is in it is older than any week."""
-    bounds = session.scalars(
-        text("SELECT pg_get_expr(relpartbound, oid) FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'events'::regclass")
-    )
-    return any("MINVALUE" in bound for bound in bounds)
+    return any("MINVALUE" in bound for _, bound in session.execute(_PARTS))
+
+
+def may_be_made(session: Session) -> bool:
+    """Whether the user of this session may make and drop partitions: those to whom the events belong may."""
+    owned = text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'events'::regclass")
+    return bool(session.scalar(owned))
 
 
 def _next(session: Session, ahead: timedelta) -> datetime | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import cast
 
-from sqlalchemy import FromClause, TableClause, column, delete, select, table
+from sqlalchemy import column, delete, select, table
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import UtcTimestamp, database_now
@@ -22,7 +21,7 @@ def keep_events(sessions: sessionmaker[Session], *, kept: timedelta | None, batc
     """
     if sessions.kw["bind"].dialect.name != "postgresql":
         if kept is not None:
-            _delete(sessions, EventRow.__table__, kept, batch)
+            _delete(sessions, EventRow.__tablename__, kept, batch)
         return
     try:
         partitions.add_partitions(sessions)
@@ -30,20 +29,21 @@ def keep_events(sessions: sessionmaker[Session], *, kept: timedelta | None, batc
         if kept is not None:
             partitions.drop_partitions(sessions, kept=kept)
             with sessions() as session:
-                without_week = [partitions.OTHER, *(["events"] if partitions.without_beginning(session) else [])]
+                without_week = [partitions.OTHER, *([EventRow.__tablename__] if partitions.without_beginning(session) else [])]
             for name in without_week:
-                _delete(sessions, table(name, column("id"), column("created_at", UtcTimestamp)), kept, batch)
+                _delete(sessions, name, kept, batch)
 
 
-def _delete(sessions: sessionmaker[Session], events: FromClause, kept: timedelta, batch: int) -> None:
-    """Each batch in a transaction of its own.
+def _delete(sessions: sessionmaker[Session], name: str, kept: timedelta, batch: int) -> None:
+    """Delete old events of a table, or of a part of it, each batch in a transaction of its own.
 
     Events are numbered as time goes on, so the oldest are found by their numbers, and only one batch is looked at where there is
     nothing to do. Two processes at once wait for one another's batch and then find it gone.
     """
+    events = table(name, column("id"), column("created_at", UtcTimestamp))
     deleted = batch
     while deleted == batch:
         with sessions.begin() as session:
             oldest = select(events.c.id, events.c.created_at).order_by(events.c.id).limit(batch).subquery()
             old = select(oldest.c.id).where(oldest.c.created_at < database_now(session) - kept)
-            deleted = session.execute(delete(cast(TableClause, events)).where(events.c.id.in_(old))).rowcount  # type: ignore[attr-defined]
+            deleted = session.execute(delete(events).where(events.c.id.in_(old))).rowcount  # type: ignore[attr-defined]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import get_args
 
 import pytest
 
 from app.settings import Reach
-from app.webhooks.addresses import AddressRefused, check_reachable, parse_url
+from app.webhooks.addresses import AddressRefused, Destination, check_reachable, parse_url, resolve
 
 PUBLIC = ["93.184.216.34", "168.63.129.17", "192.0.1.1", "2606:4700:4700::1111", "64:ff9b::5db8:d822"]
 OWN = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
@@ -84,3 +85,37 @@ def test_a_url_is_refused_when_it_is_set_where_that_can_be_told(url: str, expect
             continue
         found.append(reach)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example/",
+        "https://user:secret@hooks.example/",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://10.1.2.3/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[64:ff9b::7f00:1]/",
+        "https://0.0.0.0/",
+        "https://224.0.0.1/",
+        "ftp://hooks.example/",
+        "https:///nowhere",
+        "https://hooks.example:99999/",
+        "not a url",
+    ],
+)
+def test_those_that_a_shared_server_must_not_call_are_refused(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        parse_url(url, reach="public")
+
+
+def test_those_behind_a_name_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [_entry("93.184.216.34"), _entry("10.0.0.1")])
+    with pytest.raises(AddressRefused, match=r"10\.0\.0\.1 is not a public address"):
+        resolve(Destination("https", "hooks.example", 443), reach="public")
+
+
+def _entry(address: str) -> tuple[object, ...]:
+    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))
