@@ -17,8 +17,8 @@ LLADA_V = Path(__file__).parent / "llada_v"
 CHECKPOINT = LLADA_V / "checkpoint"
 
 ROUNDING = 1 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 20
-"""By how much more numbers may differ where this processor sums in another order than the one, with AVX-512, that the official code ran on:
-with AVX2 alone, embeddings differ by up to 8e-5 and logits by up to 1.4e-4."""
+"""By how much more than elsewhere numbers may differ where this processor, without AVX-512, sums in another order: with AVX2 alone,
+embeddings differ from the official ones by up to 8e-5 and logits by up to 1.4e-4."""
 
 _ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 
