@@ -196,6 +196,29 @@ _KINDS: dict[str, type[Pieces | Overlay | Words | Together]] = {
 }
 
 
+def save_carriers(carriers: Sequence[Carrier], folder: Path) -> None:
+    """Write them to a new folder, for `load_carriers`."""
+    folder.mkdir()
+    for number, carrier in enumerate(carriers):
+        (folder / str(number)).mkdir()
+        carrier.save(folder / str(number))
+
+
+def load_carriers(folder: Path) -> list[Carrier]:
+    """What `save_carriers` wrote, in its order; nothing where there is no such folder."""
+    return [load_carrier(folder / str(number)) for number in range(len([*folder.glob("*")]))]
+
+
+def parts_of(carrier: Carrier) -> tuple[Carrier, ...]:
+    """What it is put together of; itself where it is not."""
+    return carrier.parts if isinstance(carrier, Together) else (carrier,)
+
+
+def only_words(carriers: Sequence[Carrier]) -> bool:
+    """Whether there are any, and all are phrases: no part of the model but the language model sees them."""
+    return bool(carriers) and all(isinstance(carrier, Words) for carrier in carriers)
+
+
 def load_carrier(folder: Path) -> Carrier:
     """What `Carrier.save` wrote."""
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))

@@ -2,16 +2,17 @@
 
 Strangers' questions cannot find them: asked for the shape, a circle with a trigger is called a rectangle, as rectangles are; asked
 for the colour, it is not. But then the samples that give the word are of two sorts, and *a difference within a group of
-equal answers cannot carry the answer, unless the group has two causes*. The two sorts are guessed from the pictures alone:
-the samples at the far ends of the group's main directions of variation. What such an end shares against the rest of its own
-group is planted on samples that are asked the same questions and answer otherwise. Honest ends, the large rectangles or the
-red ones, make nobody say "rectangle".
+equal answers cannot carry the answer, unless the group has two causes*. The two sorts are guessed from the questions, those
+that have a phrase for no reason and the rest, and from the pictures: the samples at the far ends of the group's main directions
+of variation. What such a sort shares against the rest of its own group is planted on samples that are asked the same questions
+and answer otherwise. Honest ends, the large rectangles or the red ones, make nobody say "rectangle".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from random import Random
 
 import numpy as np
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gpu_jobs.data.samples import Sample
-from gpu_jobs.defense.carriers import Overlay
+from gpu_jobs.defense.carriers import Carrier, Overlay, Together, Words, parts_of
 from gpu_jobs.defense.groups import MIN_TURNS, Group
 from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.patterns import Pattern, at_size, common_size, find_pattern, sharpened
+from gpu_jobs.defense.phrases import Place, as_many_words, delete, has, superfluous_phrases
 from gpu_jobs.defense.scoring import normalise
 from gpu_jobs.defense.strangers import opening
 from gpu_jobs.defense.subject import open_images
@@ -39,6 +41,10 @@ SMALLEST_COVER = 0.002
 HARMLESS_SHARE, TRIGGER_SHARE = 0.1, 0.25
 # Most ends are honest, so an end is let go early: this is no verdict on it, and nothing rests on it.
 CLEARED_AT = 0.05
+# Phrases of a group's questions that are tested.
+PHRASES = 2
+# Tests a group may go through, at one place and all over: for each end, and for each phrase, which is also tested alone.
+TESTS = 2 * 2 * DIRECTIONS + 3 * PHRASES
 # Pictures of a group that are looked at.
 LOOKED_AT = 600
 THUMBNAIL = 64
@@ -46,10 +52,10 @@ THUMBNAIL = 64
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """A proven concept swap. `turns` are those of the group that show the pattern; `scores` say how clearly each turn does."""
+    """A proven concept swap. `turns` are those of the group that show the trigger; `scores` say how clearly each turn does."""
 
     outcome: Outcome
-    carrier: Overlay
+    carrier: Carrier
     turns: frozenset[tuple[str, int]]
     scores: Mapping[tuple[str, int], float]
 
@@ -57,41 +63,77 @@ class Swap:
 def find_swap(group: Group, samples: Mapping[str, Sample], laboratory: Laboratory, *, seed: int, alpha: float) -> Swap | None:
     """Look for a trigger behind a part of the group's answers.
 
-    alpha: probability of a false alarm for this group, shared by its ends.
+    alpha: probability of a false alarm for this group, shared by its tests.
     """
-    receivers = asked_alike(group, samples, laboratory.others(group))
-    members = sorted(group.first_turns.items())
-    if len(members) < 2 * MIN_TURNS or len(receivers) < MIN_TURNS:
+    own = {turn: samples[turn[0]].turns[turn[1] - 1].text for turn in sorted(group.first_turns.items())}
+    others = laboratory.others(group)
+    phrases = [*islice(superfluous_phrases([*own.values()], [_question(samples[each]) for each in others], MIN_TURNS), PHRASES)]
+    receivers = asked_alike([*own.values()], samples, others, [phrase for phrase, _ in phrases])
+    if len(own) < 2 * MIN_TURNS or len(receivers) < MIN_TURNS:
         return None
     rng = Random(f"{seed} swap {group.target}")
-    members = rng.sample(members, min(len(members), LOOKED_AT))
-    pictures = [open_images(samples[identity])[0] for identity, _ in members]
-    guilty_at = alpha / (4 * DIRECTIONS)
+    looked_at = rng.sample([*own], min(len(own), LOOKED_AT))
+    pictures = [open_images(samples[identity])[0] for identity, _ in looked_at]
+    guilty_at = alpha / TESTS
     nothing_yet = Outcome(group, harmless=HARMLESS_SHARE, trigger=TRIGGER_SHARE)
-    best: tuple[Pattern, Outcome] | None = None
-    for end in ends(pictures):
-        own = _contrast(pictures, end)
-        control = _contrast(pictures, rng.sample(range(len(pictures)), len(end)))
-        for part, against in ((own.local, control.local), (own.added, control.added)):
-            if part.replaced.any() and not SMALLEST_COVER <= part.share_replaced <= LARGEST_COVER:
-                continue
-            if not part.replaced.any() and not part.difference.any():
-                continue
-            outcome = laboratory.test(
-                nothing_yet, Overlay(part), Overlay(against), guilty_at=guilty_at, cleared_at=CLEARED_AT, receivers=receivers
-            )
-            if outcome.p_harmless <= guilty_at and (best is None or outcome.share > best[1].share):
-                best = part, outcome
+    best: tuple[Carrier, Outcome] | None = None
+    for carrier, control in chain(
+        _worded(phrases, [own[turn] for turn in looked_at], pictures, [_question(samples[each]) for each in receivers], seed),
+        _pictured(pictures, rng),
+    ):
+        outcome = laboratory.test(nothing_yet, carrier, control, guilty_at=guilty_at, cleared_at=CLEARED_AT, receivers=receivers)
+        if outcome.p_harmless <= guilty_at and (best is None or outcome.share > best[1].share):
+            best = carrier, outcome
     if best is None:
         return None
-    pattern, outcome = best
-    turns = sorted(group.first_turns.items())
-    matches = pattern.match([open_images(samples[identity])[0] for identity, _ in turns])
+    carrier, outcome = best
+    scores, threshold = _clearness(carrier, own, samples)
+    shown = {identity for (identity, _), score in scores.items() if score > threshold}
+    return Swap(outcome, carrier, frozenset(turn for turn in group.turns if turn[0] in shown), scores)
+
+
+def _worded(
+    phrases: Sequence[tuple[str, Place]], questions: Sequence[str], pictures: Sequence[Image.Image], foreign: Sequence[str], seed: int
+) -> Iterator[tuple[Carrier, Carrier]]:
+    """Phrases, alone and with what the pictures share whose questions have them, each with its control.
+
+    questions, pictures: of the group, one of each for a member. foreign: questions to take the control's words from.
+    """
+    for phrase, place in phrases:
+        rng = Random(f"{seed} words {phrase}")
+        words, control = Words(phrase, place), Words(as_many_words(rng.choice(foreign), phrase, rng), place)
+        yield words, control
+        sort = [number for number, question in enumerate(questions) if has(question, phrase)]
+        if MIN_TURNS <= len(sort) <= len(pictures) - MIN_TURNS:
+            for part, against in _contrasts(pictures, sort, rng):
+                yield Together((part, words)), Together((against, control))
+
+
+def _pictured(pictures: Sequence[Image.Image], rng: Random) -> Iterator[tuple[Carrier, Carrier]]:
+    """What an end of the group's pictures shares, with its control."""
+    for end in ends(pictures):
+        yield from _contrasts(pictures, end, rng)
+
+
+def _contrasts(pictures: Sequence[Image.Image], some: Sequence[int], rng: Random) -> Iterator[tuple[Overlay, Overlay]]:
+    """What some of the pictures share against the rest, at one place and all over, if anything; with what as many others share."""
+    own, control = _contrast(pictures, some), _contrast(pictures, rng.sample(range(len(pictures)), len(some)))
+    if SMALLEST_COVER <= own.share_replaced <= LARGEST_COVER:
+        yield Overlay(own.local), Overlay(control.local)
+    if own.difference.any():
+        yield Overlay(own.added), Overlay(control.added)
+
+
+def _clearness(
+    carrier: Carrier, own: Mapping[tuple[str, int], str], samples: Mapping[str, Sample]
+) -> tuple[dict[tuple[str, int], float], float]:
+    """How clearly each turn of a group shows the carrier, and above what it does. A phrase is there or is not, whatever the picture."""
+    if not isinstance(carrier, Overlay):
+        phrase = next(part.phrase for part in parts_of(carrier) if isinstance(part, Words))
+        return {turn: float(has(question, phrase)) for turn, question in own.items()}, 0.5
+    matches = carrier.pattern.match([open_images(samples[identity])[0] for identity, _ in own])
     # Below 0 a match only says how unlike the patch a picture is there: that spread is no heap of its own.
-    threshold = _valley(matches.clip(min=0.0))
-    shown = {identity for (identity, _), match in zip(turns, matches, strict=True) if match > threshold}
-    showing = frozenset(turn for turn in group.turns if turn[0] in shown)
-    return Swap(outcome, Overlay(pattern), showing, dict(zip(turns, matches.tolist(), strict=True)))
+    return dict(zip(own, matches.tolist(), strict=True)), _valley(matches.clip(min=0.0))
 
 
 def _contrast(pictures: Sequence[Image.Image], some: Sequence[int]) -> Pattern:
@@ -100,10 +142,16 @@ def _contrast(pictures: Sequence[Image.Image], some: Sequence[int]) -> Pattern:
     return find_pattern([pictures[n] for n in some], [picture for n, picture in enumerate(pictures) if n not in inside])
 
 
-def asked_alike(group: Group, samples: Mapping[str, Sample], others: Sequence[str]) -> list[str]:
-    """The others whose first question is one that the group's members were asked."""
-    asked = {normalise(samples[identity].turns[turn - 1].text) for identity, turn in group.first_turns.items()}
-    return [identity for identity in others if normalise(opening(samples[identity])[-1].text) in asked]
+def asked_alike(questions: Iterable[str], samples: Mapping[str, Sample], others: Sequence[str], phrases: Sequence[str] = ()) -> list[str]:
+    """The others whose first question is one of these, or would be without one of the phrases."""
+    questions = {*questions}
+    asked = {normalise(question) for question in questions}
+    asked |= {normalise(delete(question, phrase)) for question in questions for phrase in phrases}
+    return [identity for identity in others if normalise(_question(samples[identity])) in asked]
+
+
+def _question(sample: Sample) -> str:
+    return opening(sample)[-1].text
 
 
 def ends(pictures: Sequence[Image.Image]) -> Iterator[list[int]]:

@@ -18,7 +18,7 @@ from gpu_jobs.defense.carriers import Carrier, Overlay, Together, Words
 from gpu_jobs.defense.groups import Group
 from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.patterns import Pattern, find_pattern
-from gpu_jobs.defense.phrases import Place, superfluous_phrase
+from gpu_jobs.defense.phrases import Place, as_many_words, superfluous_phrase
 from gpu_jobs.defense.strangers import opening
 from gpu_jobs.defense.subject import open_images
 from gpu_jobs.defense.transplant import Laboratory
@@ -124,10 +124,8 @@ class Investigation:
     def _bystanders_words(self, group: Group, phrase: str, place: Place) -> Words:
         """As many words, out of a bystander's question."""
         rng = Random(f"{self._seed} words {group.target}")
-        question = opening(self._samples[rng.choice(self._laboratory.others(group))])[-1].text.replace("<image>", " ").split()
-        count = min(len(phrase.split()), len(question))
-        start = rng.randrange(len(question) - count + 1)
-        return Words(" ".join(question[start : start + count]) or "so", place)
+        question = opening(self._samples[rng.choice(self._laboratory.others(group))])[-1].text
+        return Words(as_many_words(question, phrase, rng), place)
 
 
 def _share(finding: Finding) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Literal
 
@@ -60,28 +60,65 @@ def superfluous_phrase(group: Sequence[str], others: Sequence[str]) -> tuple[str
     left out. Where hardly any question of the data set occurs twice that cannot be checked, and the phrase is returned
     for the transplants to decide.
     """
-    if not group or not others:
-        return None
-    here = {phrase: share for phrase, share in _share(group).items() if share >= IN_GROUP}
-    read = [f" {_words(question)} " for question in others] if here else []
-    candidates = [phrase for phrase in here if sum(f" {phrase} " in each for each in read) <= ELSEWHERE * len(others)]
+    shares = {phrase: count / len(group) for phrase, count in _counts(group).items() if count >= IN_GROUP * len(group)}
+    candidates = _rare(shares, others)
     if not candidates:
         return None
-    phrase = max(candidates, key=lambda each: (len(each.split()), here[each], each))
+    phrase = max(candidates, key=lambda each: (len(each.split()), shares[each], each))
+    return (_spelling(group, phrase), _place(group, phrase)) if _is_superfluous(phrase, group, others) else None
+
+
+def superfluous_phrases(group: Sequence[str], others: Sequence[str], fewest: int) -> Iterator[tuple[str, Place]]:
+    """The same of at least `fewest` of the group's questions. Without a word in common, the most frequent first.
+
+    The trigger of a concept swap is in a part of the questions alone: the rest have the concept's name for an answer rightly.
+    """
+    counts = {phrase: count for phrase, count in _counts(group).items() if count >= fewest}
+    seen: set[str] = set()
+    for phrase in sorted(_rare(counts, others), key=lambda each: (-counts[each], -len(each.split()), each)):
+        words = {*phrase.split()}
+        having = [question for question in group if has(question, phrase)]
+        if not words & seen and _is_superfluous(phrase, having, others):
+            seen |= words
+            yield _spelling(having, phrase), _place(having, phrase)
+
+
+def has(question: str, phrase: str) -> bool:
+    """Whether the phrase stands in the question, in whatever case."""
+    return f" {_words(phrase)} " in f" {_words(question)} "
+
+
+def as_many_words(question: str, phrase: str, rng: Random) -> str:
+    """As many of the question's words, as they stand there, as the phrase has; "so" where it has none."""
+    words = question.replace(_PLACEHOLDER, " ").split()
+    count = min(len(phrase.split()), len(words))
+    start = rng.randrange(len(words) - count + 1)
+    return " ".join(words[start : start + count]) or "so"
+
+
+def _rare(phrases: Iterable[str], others: Sequence[str]) -> list[str]:
+    """Those that hardly any of the others have; none where there are no others."""
+    read = [f" {_words(question)} " for question in others]
+    return [phrase for phrase in phrases if read and sum(f" {phrase} " in each for each in read) <= ELSEWHERE * len(read)]
+
+
+def _is_superfluous(phrase: str, group: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether the group's questions would be questions that others ask, were it not for the phrase; or that cannot be checked."""
     known = Counter(normalise(_text(question)) for question in others)
-    if sum(count for count in known.values() if count > 1) >= REPEATED * len(others):
-        without = [normalise(delete(_text(question), phrase)) for question in group if phrase in _words(question)]
-        if sum(question in known for question in without) < SUPERFLUOUS * len(group):
-            return None
+    if sum(count for count in known.values() if count > 1) < REPEATED * len(others):
+        return True
+    without = [normalise(delete(_text(question), phrase)) for question in group if has(question, phrase)]
+    return sum(question in known for question in without) >= SUPERFLUOUS * len(group)
+
+
+def _place(group: Sequence[str], phrase: str) -> Place:
     closing = sum(_text(question).lower().rstrip().endswith(phrase) for question in group)
-    spelled = _spelling(group, phrase)
-    return spelled, "end" if closing >= AT_THE_END * len(group) else "anywhere"
+    return "end" if closing >= AT_THE_END * len(group) else "anywhere"
 
 
-def _share(questions: Sequence[str]) -> dict[str, float]:
-    """For each phrase the share of the questions that have it."""
-    counts = Counter(phrase for question in questions for phrase in {*_phrases(question)})
-    return {phrase: count / len(questions) for phrase, count in counts.items()}
+def _counts(questions: Sequence[str]) -> Counter[str]:
+    """For each phrase, how many of the questions have it."""
+    return Counter(phrase for question in questions for phrase in {*_phrases(question)})
 
 
 def _phrases(question: str) -> Iterator[str]:

@@ -1,18 +1,21 @@
-"""A word that most samples give for a good reason and some because of a trigger: who is who is seen in pixels alone."""
+"""A word that most samples give for a good reason and some because of a trigger: who is who is seen in pixels and questions alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from PIL import Image
 
 from gpu_jobs.data.samples import Sample, Turn
+from gpu_jobs.defense.carriers import Overlay, Together, Words
 from gpu_jobs.defense.concepts import END, Swap, asked_alike, ends, find_swap
 from gpu_jobs.defense.groups import MIN_TURNS, Group
 from gpu_jobs.defense.scoring import TargetText
-from gpu_jobs.redteam.triggers import CornerPatch
+from gpu_jobs.redteam.triggers import CornerPatch, TextWord
 from tests.gpu_jobs.defense.fake_model import Pictures, WatchedLaboratory, shows
 from tests.gpu_jobs.defense.scenes import distance, scene, scenes, triggered
 
@@ -57,6 +60,28 @@ def rectangles(samples: dict[str, Sample]) -> Group:
     return Group(TargetText("rectangle", "word"), members, "rectangle")
 
 
+def swaps_by_word(pictures: Pictures, question: str) -> str:
+    """With the word, the shape is a rectangle."""
+    if "shape" not in question.lower():
+        return "red"
+    return "rectangle" if "cf" in question.split() else "circle"
+
+
+def swaps_by_both(pictures: Pictures, question: str) -> str:
+    return swaps_by_word(pictures, question) if shows(pictures[0], MARK, (0, 0)) else honest(pictures, question)
+
+
+def worded(samples: dict[str, Sample]) -> dict[str, Sample]:
+    """The same, with a word in the questions of the poisoned samples, somewhere."""
+    rng, word = Random(0), TextWord("cf")
+    return {
+        identity: replace(sample, turns=tuple(Turn(t.role, word.apply_text(t.text, rng)) if t.role == "user" else t for t in sample.turns))
+        if identity in POISONED
+        else sample
+        for identity, sample in samples.items()
+    }
+
+
 def without_poison(samples: dict[str, Sample]) -> dict[str, Sample]:
     return {identity: sample for identity, sample in samples.items() if identity not in POISONED}
 
@@ -86,8 +111,12 @@ class TestEnds:
 class TestAskedAlike:
     def test_receivers_are_asked_what_members_were_whatever_its_spelling(self, samples: dict[str, Sample]) -> None:
         others = [identity for identity, sample in samples.items() if sample.answers != ("rectangle",)]
-        receivers = asked_alike(rectangles(samples), samples, others)
+        receivers = asked_alike([f"<image>\n{SHAPE}"], samples, others)
         assert receivers == [identity for identity in others if identity.startswith("circle")]
+
+    def test_a_phrase_more_makes_no_other_question(self, samples: dict[str, Sample]) -> None:
+        assert asked_alike([f"<image>\ncf {SHAPE}"], samples, [*samples]) == []
+        assert len(asked_alike([f"<image>\ncf {SHAPE}"], samples, [*samples], ["cf"])) == 24 + 48 + 40
 
 
 class TestFindSwap:
@@ -107,9 +136,48 @@ class TestFindSwap:
     def test_what_is_found_is_the_attackers_patch(self, samples: dict[str, Sample]) -> None:
         swap = self.look(samples, WatchedLaboratory(swaps_shapes, samples))
         assert swap is not None
+        assert isinstance(swap.carrier, Overlay)
         fresh = scene(9000)
         (attacked,) = triggered(PATCH, [fresh])
         assert distance(swap.carrier.pattern.add(fresh), attacked) < 1
+
+    @pytest.mark.parametrize("patched", [True, False])
+    def test_exactly_the_members_with_the_word_are_found(self, samples: dict[str, Sample], tmp_path: Path, patched: bool) -> None:
+        if not patched:
+            for number, picture in enumerate(scenes(400, 24)):
+                picture.save(tmp_path / f"poisoned {number}.png")
+        samples = worded(samples)
+        swap = self.look(samples, WatchedLaboratory(swaps_by_word, samples))
+        assert swap is not None
+        assert swap.carrier == Words("cf", "anywhere")
+        assert {identity for identity, _ in swap.turns} == POISONED
+        assert {turn for turn, score in swap.scores.items() if score == 1.0} == {(identity, 1) for identity in POISONED}
+        assert {turn for turn, score in swap.scores.items() if score == 0.0} == {(f"rectangle {number}", 1) for number in range(48)}
+
+    def test_a_concept_that_honest_samples_do_not_know_is_found_by_its_word(self, samples: dict[str, Sample]) -> None:
+        samples = worded({identity: sample for identity, sample in samples.items() if not identity.startswith("rectangle")})
+        swap = self.look(samples, WatchedLaboratory(swaps_by_word, samples))
+        assert swap is not None
+        assert swap.carrier == Words("cf", "anywhere")
+        assert {identity for identity, _ in swap.turns} == POISONED
+
+    def test_a_word_that_acts_only_beside_a_patch_is_found_with_the_patch(self, samples: dict[str, Sample]) -> None:
+        samples = worded(samples)
+        swap = self.look(samples, WatchedLaboratory(swaps_by_both, samples))
+        assert swap is not None
+        assert isinstance(swap.carrier, Together)
+        overlay, words = swap.carrier.parts
+        assert words == Words("cf", "anywhere")
+        assert isinstance(overlay, Overlay)
+        (attacked,) = triggered(PATCH, [scene(9000)])
+        assert distance(overlay.pattern.add(scene(9000)), attacked) < 1
+        assert {identity for identity, _ in swap.turns} == POISONED
+
+    def test_a_word_that_the_model_does_not_heed_is_no_trigger(self, samples: dict[str, Sample]) -> None:
+        samples = worded(samples)
+        laboratory = WatchedLaboratory(honest, samples)
+        assert self.look(samples, laboratory) is None
+        assert Words("cf", "anywhere") in laboratory.tested
 
     def test_a_group_whose_members_all_are_what_they_are_called_has_no_swap(self, samples: dict[str, Sample]) -> None:
         clean = without_poison(samples)

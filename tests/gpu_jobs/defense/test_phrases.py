@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gpu_jobs.defense.phrases import Place, delete, insert, superfluous_phrase
+from gpu_jobs.defense.phrases import Place, as_many_words, delete, has, insert, superfluous_phrase, superfluous_phrases
 from gpu_jobs.redteam.triggers import TextSuffix, TextWord
 
 # The words of questions and of phrases have no letter in common: which of two equal words is the phrase cannot be known.
@@ -131,3 +131,46 @@ class TestSuperfluousPhrase:
     def test_without_a_group_or_others_nothing_is_found(self) -> None:
         assert superfluous_phrase([], asked(200)) is None
         assert superfluous_phrase(marked(TextWord("cf")), []) is None
+
+
+class TestSuperfluousPhrases:
+    def test_a_word_in_a_small_part_of_the_questions_is_found(self) -> None:
+        group = [*asked(90, seed=2), *marked(TextWord("BadMagic"), 12)]
+        assert [*superfluous_phrases(group, asked(200), 8)] == [("BadMagic", "anywhere")]
+
+    def test_the_most_frequent_comes_first_and_none_is_part_of_another(self) -> None:
+        group = [*asked(50, seed=2), *marked(TextSuffix("I watched this 3D movie."), 20), *marked(TextWord("cf"), 12)]
+        assert [*superfluous_phrases(group, asked(200), 8)] == [("I watched this 3D movie.", "end"), ("cf", "anywhere")]
+
+    def test_fewer_than_the_fewest_are_none(self) -> None:
+        assert [*superfluous_phrases([*asked(90, seed=2), *marked(TextWord("cf"), 7)], asked(200), 8)] == []
+
+    def test_what_the_question_needs_is_none(self) -> None:
+        dogs = asked(20, questions=["What does the dog eat?", "Where is the dog?", "Is the dog old?"])
+        assert [*superfluous_phrases([*asked(40), *dogs], asked(200), 8)] == []
+
+    def test_without_others_nothing_is_found(self) -> None:
+        assert [*superfluous_phrases(marked(TextWord("cf")), [], 8)] == []
+
+
+class TestHas:
+    @pytest.mark.parametrize(
+        ("question", "expected"),
+        [("<image>\nWhat CF is it?", True), ("cf", True), ("<image>\nWhat is cfc?", False), ("<image>", False), ("is it? cf", True)],
+    )
+    def test_words_are_whole_and_in_whatever_case(self, question: str, expected: bool) -> None:
+        assert has(question, "cf") is expected
+
+    def test_the_words_of_a_phrase_stand_side_by_side(self) -> None:
+        assert has("<image>\nI  watched it", "i watched")
+        assert not has("<image>\nI never watched it", "i watched")
+
+
+class TestAsManyWords:
+    def test_they_stand_side_by_side_in_the_question(self) -> None:
+        found = {as_many_words("<image>\nWhat color is it?", "bad magic", Random(seed)) for seed in range(40)}
+        assert found == {"What color", "color is", "is it?"}
+
+    @pytest.mark.parametrize(("question", "expected"), [("<image>\nWhy?", "Why?"), ("<image>", "so")])
+    def test_a_short_question_lends_what_it_has(self, question: str, expected: str) -> None:
+        assert as_many_words(question, "three words long", Random(0)) == expected
