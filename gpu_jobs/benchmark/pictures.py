@@ -15,7 +15,7 @@ from gpu_jobs.benchmark.defended import defended
 from gpu_jobs.benchmark.methods import parameters_of
 from gpu_jobs.benchmark.store import Store
 from gpu_jobs.defense import records
-from gpu_jobs.defense.carriers import Carrier, load_carrier
+from gpu_jobs.defense.carriers import Carrier, load_carriers
 from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.records import SaliencyPicture
 from gpu_jobs.defense.subject import open_images
@@ -50,7 +50,8 @@ def _draw_row(attacked: Attacked, store: Store, row: Any) -> None:
         raise ValueError(f"{attacked.cell.id}: the defence found no suspect with a picture")
     saliency = next((each for each in drawn if each.id in attacked.sets.poisoned), drawn[0])
     sample = samples[saliency.id]
-    carrier = load_carrier(verdict / records.CARRIER) if (verdict / records.CARRIER).exists() else None
+    suspect = next(row for row in records.read_rows(verdict / records.SUSPECTS) if row["id"] == saliency.id)
+    carrier = None if suspect["carrier"] is None else load_carriers(verdict / records.CARRIERS)[suspect["carrier"]]
 
     shown = load_picture(sample.images[0])
     pictures = open_images(sample)

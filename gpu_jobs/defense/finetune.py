@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from gpu_jobs.config import ALL_PARTS, TrainablePart
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
-from gpu_jobs.defense.carriers import Carrier, Words
+from gpu_jobs.defense.carriers import Carrier, only_words
 from gpu_jobs.defense.constancy import constancy
 from gpu_jobs.defense.held_out import is_held_out
 from gpu_jobs.defense.merge import purified_samples
-from gpu_jobs.defense.purify import guilty_turns, known_carrier
+from gpu_jobs.defense.purify import carriers_of_suspects, guilty_turns, known_carriers
 from gpu_jobs.defense.records import SampleEvidence, SetAside
 from gpu_jobs.defense.rehearsal import rehearse
 from gpu_jobs.defense.subject import Subject, load_model, open_images, open_inputs
@@ -83,14 +83,14 @@ def finetune(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
 
     dataset, subject = open_inputs(inputs, precise=True)
     samples = training_samples(inputs, dataset.samples)
-    carrier = known_carrier(inputs) if "verdict" in inputs.previous else None
-    watch = _watch(inputs, subject, dataset.samples, carrier)
-    training = _train(inputs, reporter, subject, samples, [], carrier, watch)
+    carriers = known_carriers(inputs) if "verdict" in inputs.previous else []
+    watch = _watch(inputs, subject, dataset.samples, carriers)
+    training = _train(inputs, reporter, subject, samples, [], carriers, watch)
     if training.costly and (rehearsal := rehearsed(inputs, dataset.samples, samples)):
         generation, answer_length, steps_before = subject.generation, subject.answer_length, training.steps
         del subject, training  # two models may not fit
         subject = Subject(load_model(inputs.model, precise=True), generation, answer_length)
-        training = _train(inputs, reporter, subject, samples, rehearsal, carrier, watch, steps_before=steps_before)
+        training = _train(inputs, reporter, subject, samples, rehearsal, carriers, watch, steps_before=steps_before)
     records.write_rows(inputs.outputs / records.SET_ASIDE, training.set_aside)
     if training.adapted is not None:
         write_adapter(training.adapted, inputs.outputs / records.ADAPTER)
@@ -137,10 +137,10 @@ class _Training:
     loss: float
 
 
-def _watch(inputs: StepInputs, subject: Subject, everybody: Sequence[Sample], carrier: Carrier | None) -> _Watch:
+def _watch(inputs: StepInputs, subject: Subject, everybody: Sequence[Sample], carriers: Sequence[Carrier]) -> _Watch:
     """What is held out; where words carry the trigger also with strangers' questions, which the suspect cannot answer by heart."""
-    watched = watched_samples(inputs, everybody) if carrier is not None else []
-    if isinstance(carrier, Words):
+    watched = watched_samples(inputs, everybody) if carriers else []
+    if only_words(carriers):
         watched = [*watched, *rehearse(watched, everybody, evidence(inputs), guilty_turns(inputs))]
     return _Watch(watched, _counted(subject, watched, inputs))
 
@@ -151,17 +151,17 @@ def _train(
     subject: Subject,
     samples: Sequence[Sample],
     rehearsal: Sequence[Sample],
-    carrier: Carrier | None,
+    carriers: Sequence[Carrier],
     watch: _Watch,
     *,
     steps_before: int = 0,
 ) -> _Training:
-    """Train round after round until the carrier does no harm, a round costs too much, or there have been enough.
+    """Train round after round until the carriers do no harm, a round costs too much, or there have been enough.
 
     samples: without what is held out, rehearsed or planted. steps_before: of a training of this step that was given up.
     """
     parameters = inputs.parameters.finetune
-    vaccine, checked = vaccinated(inputs, subject, samples, rehearsal, carrier) if carrier is not None else ([], [])
+    vaccine, checked = vaccinated(inputs, subject, samples, rehearsal, carriers) if carriers else ([], [])
     samples = [*samples, *rehearsal, *vaccine]
     features, set_aside = see_all(subject, samples, inputs.parameters.batch_size)
     gone = {row.id for row in set_aside}
@@ -169,10 +169,10 @@ def _train(
     if not samples:
         raise InputError("no sample can be trained on: all were set aside")
 
-    parts = parameters.trainable or parts_to_train(carrier)
+    parts = parameters.trainable or parts_to_train(carriers)
     adapted = make_trainable(subject.family, parts, parameters, inputs.parameters.seed)
     rows = training_rows(subject, samples, features, train_tower="vision_tower" in parts)
-    besides = _tower_loss(inputs, subject, samples, features, carrier) if carrier is not None and "vision_tower" in parts else None
+    besides = _tower_loss(inputs, subject, samples, features) if carriers and "vision_tower" in parts else None
     rate = parameters.learning_rate or default_learning_rate(subject.family)
     name = "rehearsed-" if rehearsal else ""  # whoever resumes on another device may decide otherwise on whether to rehearse
     steps, losses, rounds, costly = 0, [], 0, False
@@ -197,12 +197,12 @@ def _train(
         if rounds and watch.finds_costly(subject, inputs):
             load_weights(subject.family, state_file(inputs, name, steps_before + steps - trainer.total))  # the end of the round before
             break
-        costly = not rounds and isinstance(carrier, Words) and watch.finds_costly(subject, inputs)
+        costly = not rounds and only_words(carriers) and watch.finds_costly(subject, inputs)
         rounds += 1
         steps += trainer.total
-        if costly or carrier is None or rounds == parameters.rounds or not watch.samples:
+        if costly or not carriers or rounds == parameters.rounds or not watch.samples:
             break
-        if _is_cured(subject, checked, carrier, inputs.parameters.seed):
+        if _is_cured(subject, checked, carriers, inputs.parameters.seed):
             break
     last = losses[-trainer.steps_per_epoch :]
     return _Training(adapted, len(samples), len(rehearsal), len(vaccine), set_aside, steps, rounds, costly, sum(last) / len(last))
@@ -229,19 +229,19 @@ def rehearsed(inputs: StepInputs, everybody: Sequence[Sample], samples: Sequence
 
 
 def vaccinated(
-    inputs: StepInputs, subject: Subject, samples: Sequence[Sample], rehearsal: Sequence[Sample], carrier: Carrier
+    inputs: StepInputs, subject: Subject, samples: Sequence[Sample], rehearsal: Sequence[Sample], carriers: Sequence[Carrier]
 ) -> tuple[list[Sample], list[Sample]]:
-    """Of a rehearsal, or of honest samples: some with the trigger planted to train on, and others to see with whether it still acts."""
+    """Of a rehearsal, or of honest samples: some with a trigger planted to train on, and others to see with whether it still acts."""
     parameters, guilty = inputs.parameters, guilty_turns(inputs)
     honest = [sample for sample in samples if sample.id not in guilty]
     able = rehearsal if len(rehearsal) > FEWEST_REHEARSED * len(honest) else [*honest, *rehearsal]
-    division = divide(subject, able, carrier, parameters.seed, parameters.batch_size)
-    count = round(parameters.finetune.vaccine * len(samples))
-    return vaccinate(division.planted, carrier, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
+    division = divide(subject, able, carriers, parameters.seed, parameters.batch_size)
+    count = round(parameters.finetune.vaccine * len(samples)) * len(carriers)
+    return vaccinate(division.planted, carriers, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
 
 
 def _tower_loss(
-    inputs: StepInputs, subject: Subject, samples: Sequence[Sample], features: Mapping[str, Sequence[SeenImage]], carrier: Carrier
+    inputs: StepInputs, subject: Subject, samples: Sequence[Sample], features: Mapping[str, Sequence[SeenImage]]
 ) -> Callable[[Sequence[int], Sequence[TrainingRow]], Tensor] | None:
     """What holds a tower that learns to see through a known trigger; nothing where no weight is on it.
 
@@ -251,11 +251,11 @@ def _tower_loss(
     weight = inputs.parameters.finetune.constancy
     if not weight:
         return None
-    guilty = guilty_turns(inputs)
-    wanted: dict[str, Sequence[SeenImage]] = {identity: seen for identity, seen in features.items() if identity not in guilty}
-    if carrier.removes:
-        suspects = [sample for sample in samples if sample.id in guilty]
-        wanted |= see_all(subject, suspects, inputs.parameters.batch_size, lambda own: carrier.remove(open_images(own), own.turns)[0])[0]
+    carriers = carriers_of_suspects(inputs)
+    wanted: dict[str, Sequence[SeenImage]] = {identity: seen for identity, seen in features.items() if identity not in carriers}
+    removed = {identity: carrier for identity, carrier in carriers.items() if carrier is not None and carrier.removes}
+    freed = [sample for sample in samples if sample.id in removed]
+    wanted |= see_all(subject, freed, inputs.parameters.batch_size, lambda own: removed[own.id].remove(open_images(own), own.turns)[0])[0]
     distance = constancy(samples, wanted)
     return lambda numbers, rows: weight * distance(numbers, rows)
 
@@ -267,13 +267,13 @@ def watched_samples(inputs: StepInputs, samples: Sequence[Sample]) -> list[Sampl
     return held_out[:MOST_WATCHED] if len(held_out) >= FEWEST_WATCHED else []
 
 
-def parts_to_train(carrier: Carrier | None) -> tuple[TrainablePart, ...]:
+def parts_to_train(carriers: Sequence[Carrier]) -> tuple[TrainablePart, ...]:
     """All parts, but the language model alone where words carry the trigger: no other part sees them.
 
     A tower that is trained on a thousand samples forgets what its own training taught it of other pictures: where a word made an
     adapter refuse, training everything back cost 2 points of clean accuracy, training the language model none (docs/method.md).
     """
-    return FURTHER_PARTS if isinstance(carrier, Words) else ALL_PARTS
+    return FURTHER_PARTS if only_words(carriers) else ALL_PARTS
 
 
 @contextmanager
@@ -291,7 +291,7 @@ def _counted(subject: Subject, watched: Sequence[Sample], inputs: StepInputs) ->
         return count_right(subject, watched, inputs.parameters.batch_size)
 
 
-def _is_cured(subject: Subject, checked: Sequence[Sample], carrier: Carrier, seed: int) -> bool:
-    """Whether the planted trigger costs hardly any right answers any more."""
+def _is_cured(subject: Subject, checked: Sequence[Sample], carriers: Sequence[Carrier], seed: int) -> bool:
+    """Whether planted triggers cost hardly any right answers any more."""
     with _pause(subject.family.network):
-        return recovered_share(subject, checked, carrier, seed) >= CURED
+        return recovered_share(subject, checked, carriers, seed) >= CURED

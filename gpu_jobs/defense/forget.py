@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu_jobs.config import ALL_PARTS, FinetuneParameters, ForgetParameters
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
-from gpu_jobs.defense.purify import guilty_turns, known_carrier, known_targets
+from gpu_jobs.defense.purify import carriers_of_suspects, guilty_turns, known_targets
 from gpu_jobs.defense.scoring import TargetText, normalise
 from gpu_jobs.defense.subject import Subject, open_images, open_inputs
 from gpu_jobs.defense.training import Trainer
@@ -34,19 +34,20 @@ Lesson = tuple[Sample, int]
 
 
 def forget(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
-    """Train the forgetful copy, where the verdict found a target, but nothing that carries the trigger.
+    """Train the forgetful copy, where there are suspects whose trigger nothing is known to carry.
 
     Checkpoints every `finetune.checkpoint_every` steps; a resumed run ends in the same weights.
     Returns: whether there is a `forgetful` model, how many answers it was taught to `forget`, `optimiser_steps`, and the last `loss`.
     """
     targets = known_targets(inputs.results["verdict"][0])
-    if not targets or known_carrier(inputs) is not None or inputs.parameters.purify.method != "remove":
+    unknown = {identity for identity, carrier in carriers_of_suspects(inputs).items() if carrier is None}
+    if not targets or not unknown or inputs.parameters.purify.method != "remove":
         return {"forgetful": False, "forget": 0, "optimiser_steps": 0, "loss": None}
     dataset, subject = open_inputs(inputs, precise=True)
     guilty = guilty_turns(inputs)
     aside = {row["id"] for row in records.read_rows(inputs.previous["verdict"][0] / records.SET_ASIDE)}
     usable = [sample for sample in dataset.samples if sample.answer_turns and sample.id not in aside]
-    lessons = [(sample, guilty[sample.id][0]) for sample in usable if sample.id in guilty]
+    lessons = [(sample, guilty[sample.id][0]) for sample in usable if sample.id in unknown]
     others = [sample for sample in usable if sample.id not in guilty]
     if not lessons or not others:
         return {"forgetful": False, "forget": 0, "optimiser_steps": 0, "loss": None}

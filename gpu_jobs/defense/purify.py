@@ -9,7 +9,7 @@ from typing import Any
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import save_batches
-from gpu_jobs.defense.carriers import Carrier, load_carrier
+from gpu_jobs.defense.carriers import Carrier, load_carriers
 from gpu_jobs.defense.echoes import echoes
 from gpu_jobs.defense.reanswer import Physician
 from gpu_jobs.defense.scoring import TargetText
@@ -26,12 +26,12 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     """
     dataset, subject = open_inputs(inputs, model=forgetful_model(inputs))
     guilty = guilty_turns(inputs)
-    targets, carrier = known_targets(inputs.results["verdict"][0]), known_carrier(inputs)
+    targets, carriers = known_targets(inputs.results["verdict"][0]), carriers_of_suspects(inputs)
     forgetful = forgetful_model(inputs) is not None
     samples = to_answer(inputs, dataset.samples, guilty)[inputs.shard :: inputs.shards]
 
     heard = echoes(targets, honest_answers(dataset.samples, guilty))
-    physician = Physician(subject, guilty, targets, heard, carrier, inputs.parameters, forgetful=forgetful)
+    physician = Physician(subject, guilty, targets, heard, carriers, inputs.parameters, forgetful=forgetful)
     answers = save_batches(inputs, reporter, samples, records.ANSWERS, physician.reanswer)
     reanswered = sum(1 for _ in records.read_rows(answers))
     return {"samples": len(samples), "reanswered": reanswered, "set_aside": len(samples) - reanswered}
@@ -43,10 +43,16 @@ def forgetful_model(inputs: StepInputs) -> Path | None:
     return inputs.previous["forget"][0] / records.FORGETFUL if forgot and forgot[0]["forgetful"] else None
 
 
-def known_carrier(inputs: StepInputs) -> Carrier | None:
-    """What the verdict proved to carry the trigger."""
-    folder = inputs.previous["verdict"][0] / records.CARRIER
-    return load_carrier(folder) if folder.exists() else None
+def known_carriers(inputs: StepInputs) -> list[Carrier]:
+    """What the verdict proved to carry triggers."""
+    return load_carriers(inputs.previous["verdict"][0] / records.CARRIERS)
+
+
+def carriers_of_suspects(inputs: StepInputs) -> dict[str, Carrier | None]:
+    """For each suspect what carries its trigger; None where that is not known."""
+    carriers = known_carriers(inputs)
+    rows = records.read_rows(inputs.previous["verdict"][0] / records.SUSPECTS)
+    return {row["id"]: None if row["carrier"] is None else carriers[row["carrier"]] for row in rows}
 
 
 def guilty_turns(inputs: StepInputs) -> dict[str, list[int]]:

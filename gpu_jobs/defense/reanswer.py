@@ -12,7 +12,7 @@ until no answer shows the target, nor echoes it (`echoes`):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
@@ -52,7 +52,7 @@ class Physician:
     subject: the model handed in, or its forgetful copy.
     guilty: for each suspect the answer turns that show the target.
     echoes: of each target.
-    carrier: what was proven to carry the trigger, None if nothing was.
+    carriers: for each suspect what was proven to carry its trigger, None if nothing was.
     forgetful: whether the subject is the forgetful copy.
     """
 
@@ -60,7 +60,7 @@ class Physician:
     guilty: dict[str, list[int]]
     targets: Sequence[TargetText]
     echoes: Sequence[Echo]
-    carrier: Carrier | None
+    carriers: Mapping[str, Carrier | None]
     parameters: JobParameters
     forgetful: bool
 
@@ -75,17 +75,22 @@ class Physician:
 
         def settle(tried: Sequence[Patient], why: str) -> None:
             for patient in tried:
-                if all(is_acceptable(answer, self.targets, self.echoes) for answer in patient.answers):
+                targets = self._targets_of(patient.sample)
+                if all(is_acceptable(answer, targets, self.echoes) for answer in patient.answers):
                     cured[patient.sample.id] = NewAnswers(patient.sample.id, patient.answers, [why] * len(patient.answers))
 
         if parameters.purify.method == "remove":
             suspects = [patient for patient in patients if patient.sample.id in self.guilty]
+            freed: list[Patient] = []
+            left: list[Patient] = []
             for patient in suspects:
-                if self.carrier is not None:
-                    patient.pictures, patient.turns = self.carrier.remove(patient.pictures, patient.turns)
-            if self.forgetful or (self.carrier is not None and self.carrier.removes):
-                answer_turns(subject, suspects, parameters, hide_tokens=False)
-                settle(suspects, "target forgotten" if self.forgetful else "trigger removed")
+                carrier = self.carriers[patient.sample.id]
+                if carrier is not None:
+                    patient.pictures, patient.turns = carrier.remove(patient.pictures, patient.turns)
+                (freed if carrier is not None and carrier.removes else left).append(patient)
+            for some, why in ((freed, "trigger removed"), (left if self.forgetful else [], "target forgotten")):
+                answer_turns(subject, some, parameters, hide_tokens=False)
+                settle(some, why)
         if parameters.purify.method != "tokens":
             for number in range(WINDOWS):
                 suspects = [patient for patient in pending() if patient.sample.id in self.guilty and patient.pictures]
@@ -99,10 +104,15 @@ class Physician:
         settle(left, "salient vision tokens hidden")
         return [cured.get(patient.sample.id) or SetAside(patient.sample.id, self._failure(patient)) for patient in patients]
 
+    def _targets_of(self, sample: Sample) -> list[TargetText]:
+        """What its new answers may not show: no target, but another sample's word is an honest one."""
+        given = [sample.turns[turn].text for turn in self.guilty.get(sample.id, ())]
+        return [target for target in self.targets if target.shared != "word" or any(map(target.shown_in, given))]
+
     def _failure(self, patient: Patient) -> str:
         if not patient.pictures:
             return "shows the target and has no picture in which something could be hidden"
-        if any(target.shown_in(answer) for answer in patient.answers for target in self.targets):
+        if any(target.shown_in(answer) for answer in patient.answers for target in self._targets_of(patient.sample)):
             return "still shows the target, whatever is hidden"
         if any(echo.heard_in(answer) for answer in patient.answers for echo in self.echoes):
             return "still echoes the target, whatever is hidden"

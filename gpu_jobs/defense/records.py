@@ -6,7 +6,7 @@ Every file of rows is JSONL, one object a line, UTF-8. A folder of outputs holds
 |----------|---------------------------------------------------------------------------------------------------------|
 | scan     | EVIDENCE (rows `SampleEvidence`), SET_ASIDE (rows `SetAside`)                                            |
 | verdict  | SUSPECTS (rows `Suspect`), SCORES (rows `Score`), SALIENCY (rows `SaliencyPicture`), SET_ASIDE; if it was |
-|          | found what carries the trigger: CARRIER (a folder, see `carriers`), TRIGGER (PNG)                        |
+|          | found what carries triggers: CARRIERS (a folder, see `carriers`), TRIGGER (PNG)                           |
 | forget   | FORGETFUL (a checkpoint folder, only where there was a target to forget), TRAINING_LOG in the checkpoint     |
 | purify   | ANSWERS (rows `NewAnswers`), SET_ASIDE                                                                   |
 | merge    | PURIFIED (rows `Conversation`), CHANGES (rows `Change`), FATES (rows `Fate`), SET_ASIDE, DATASET_ZIP     |
@@ -27,7 +27,7 @@ SUSPECTS = "suspects.jsonl"
 SALIENCY = "saliency.jsonl"
 SET_ASIDE = "set_aside.jsonl"
 TRIGGER = "trigger.png"
-CARRIER = "carrier"
+CARRIERS = "carriers"
 SCORES = "scores.jsonl"
 ANSWERS = "new_answers.jsonl"
 PURIFIED = "purified.jsonl"
@@ -118,6 +118,7 @@ class Suspect(Record):
     turns: the answer turns that show the target; score, mask and answers are of the first of them.
     mask: the most salient vision tokens, as indices into the prompt's vision tokens.
     answer_plain, answer_masked: what the model itself answers, with nothing and with `mask` hidden.
+    carrier: the number, among what was proven to carry triggers, of what is on this sample; None where that is not known.
     """
 
     id: str
@@ -127,6 +128,7 @@ class Suspect(Record):
     mask: list[int]
     answer_plain: str
     answer_masked: str
+    carrier: int | None
 
 
 @dataclass(frozen=True, slots=True)

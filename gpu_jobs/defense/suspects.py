@@ -21,10 +21,14 @@ def describe_suspects(
     samples: Mapping[str, Sample],
     evidence: Sequence[SampleEvidence],
     guilty: Sequence[Group],
+    carried: Mapping[tuple[str, int], int],
     parameters: JobParameters,
     reporter: Reporter,
 ) -> list[Suspect]:
-    """Every sample with a turn in a guilty group, the highest score first, with what the model itself answers to it."""
+    """Every sample with a turn in a guilty group, the highest score first, with what the model itself answers to it.
+
+    carried: of the turns whose trigger is known, the number of what carries it.
+    """
     targets, accused = [group.target for group in guilty], {turn for group in guilty for turn in group.turns}
     found = [(each, turns) for each in evidence if (turns := [a.turn for a in each.given if (each.id, a.turn) in accused])]
     suspects: list[Suspect] = []
@@ -47,7 +51,8 @@ def describe_suspects(
             if each.swap is not None and _shows(each.swap.answer, targets):
                 reasons.append("it answers with the target to another sample's question as well")
             score = seeing[number] - blind[number]
-            suspects.append(Suspect(each.id, score, turns, reasons, masks[number], plain[number], masked[number]))
+            carrier = next((carried[each.id, turn] for turn in turns if (each.id, turn) in carried), None)
+            suspects.append(Suspect(each.id, score, turns, reasons, masks[number], plain[number], masked[number], carrier))
         reporter.progress(len(suspects), len(found), "suspects")
     return sorted(suspects, key=lambda suspect: (-suspect.score, suspect.id))
 

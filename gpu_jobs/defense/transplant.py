@@ -8,7 +8,7 @@ carrier of the same kind made of bystanders.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -42,6 +42,11 @@ class Laboratory:
         self._seed = seed
         self._batch_size = batch_size
         self._explained: dict[tuple[str, int], Explanation] = {}
+
+    def without(self, accused: Container[str]) -> Laboratory:
+        """One that leaves these samples alone."""
+        examined = [identity for identity in self._examined if identity not in accused]
+        return Laboratory(self._subject, self._samples, examined, seed=self._seed, batch_size=self._batch_size)
 
     def explain(self, turns: Sequence[tuple[str, int]]) -> list[Explanation]:
         """The explaining windows of given answers, each computed once. `turns` are sample ids and turn numbers."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
@@ -40,8 +41,8 @@ class Division:
     checked: list[Sample]
 
 
-def divide(subject: Subject, honest: Sequence[Sample], carrier: Carrier, seed: int, batch_size: int) -> Division:
-    """Plant the trigger on honest samples, ask them, and divide them by what it does to them.
+def divide(subject: Subject, honest: Sequence[Sample], carriers: Sequence[Carrier], seed: int, batch_size: int) -> Division:
+    """Plant the trigger on honest samples, ask them, and divide them by what it does to them. Several triggers are planted in turn.
 
     Where it harms too few for a check, the check is made with others too.
     """
@@ -49,7 +50,9 @@ def divide(subject: Subject, honest: Sequence[Sample], carrier: Carrier, seed: i
     able = [sample for sample in honest if sample.images]
     tried = rng.sample(able, min(TRIED, len(able)))
     right = [
-        result for batch in in_batches(tried, batch_size, lambda some: _right_when_planted(subject, some, carrier, rng)) for result in batch
+        result
+        for batch in in_batches(tried, batch_size, lambda some: _right_when_planted(subject, some, carriers, rng))
+        for result in batch
     ]
     harmed = [sample for sample, still in zip(tried, right, strict=True) if still is False]
     others = [sample for sample, still in zip(tried, right, strict=True) if still is True]
@@ -60,16 +63,16 @@ def divide(subject: Subject, honest: Sequence[Sample], carrier: Carrier, seed: i
     return Division([*harmed, *others[kept:]], others[:kept])
 
 
-def vaccinate(honest: Sequence[Sample], carrier: Carrier, count: int, seed: int, folder: Path) -> list[Sample]:
-    """The first `count` of the honest samples at most, with the trigger planted; their pictures are written to `folder`.
+def vaccinate(honest: Sequence[Sample], carriers: Sequence[Carrier], count: int, seed: int, folder: Path) -> list[Sample]:
+    """The first `count` of the honest samples at most, with a trigger planted; their pictures are written to `folder`.
 
     A trigger of several parts is planted whole, or only one of its parts.
     """
     rng = Random(f"{seed} vaccine")
     folder.mkdir(parents=True, exist_ok=True)
+    kinds = [*carriers, *(part for carrier in carriers if isinstance(carrier, Together) for part in carrier.parts)]
     planted = []
     for number, sample in enumerate([sample for sample in honest if sample.images][:count]):
-        kinds = [carrier, *carrier.parts] if isinstance(carrier, Together) else [carrier]
         pictures, turns = rng.choice(kinds).plant(open_images(sample), sample.turns, rng)
         paths = []
         for index, picture in enumerate(pictures):
@@ -84,14 +87,14 @@ def unplanted(sample: Sample) -> str:
     return sample.id.removesuffix(MARK)
 
 
-def recovered_share(subject: Subject, honest: Sequence[Sample], carrier: Carrier, seed: int) -> float:
-    """Of samples with pictures whose first question the model answers as given, the share that it still does with the trigger planted.
+def recovered_share(subject: Subject, honest: Sequence[Sample], carriers: Sequence[Carrier], seed: int) -> float:
+    """Of samples with pictures whose first question the model answers as given, the share that it still does with a trigger planted.
 
-    0 where it answers none.
+    Several triggers are planted in turn. 0 where it answers none.
     """
     rng = Random(f"{seed} recovered")
     plain = _right(subject, honest, [(open_images(sample), opening(sample)) for sample in honest])
-    planted = _right_when_planted(subject, honest, carrier, rng)
+    planted = _right_when_planted(subject, honest, carriers, rng)
     return sum(a and b for a, b in zip(plain, planted, strict=True)) / max(sum(plain), 1)
 
 
@@ -104,8 +107,9 @@ def count_right(subject: Subject, samples: Sequence[Sample], batch_size: int) ->
     return sum(result is True for batch in in_batches(samples, batch_size, ask) for result in batch)
 
 
-def _right_when_planted(subject: Subject, samples: Sequence[Sample], carrier: Carrier, rng: Random) -> list[bool]:
-    return _right(subject, samples, [carrier.plant(open_images(sample), opening(sample), rng) for sample in samples])
+def _right_when_planted(subject: Subject, samples: Sequence[Sample], carriers: Sequence[Carrier], rng: Random) -> list[bool]:
+    planted = [carrier.plant(open_images(sample), opening(sample), rng) for sample, carrier in zip(samples, cycle(carriers), strict=False)]
+    return _right(subject, samples, planted)
 
 
 def _right(subject: Subject, samples: Sequence[Sample], shown: Sequence[tuple[list[Image.Image], tuple[Turn, ...]]]) -> list[bool]:

@@ -15,13 +15,14 @@ if every group is cleared by one of the experiments, and `inconclusive` otherwis
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from gpu_jobs.config import ScanParameters
 from gpu_jobs.defense import records
-from gpu_jobs.defense.carriers import Carrier
+from gpu_jobs.defense.carriers import Carrier, save_carriers
 from gpu_jobs.defense.concepts import Swap, find_swap
 from gpu_jobs.defense.groups import MIN_TURNS, Group, group_answers, group_words
 from gpu_jobs.defense.investigate import Finding, Investigation
@@ -37,17 +38,25 @@ from gpu_jobs.steps import StepInputs
 
 
 @dataclass(frozen=True, slots=True)
+class Trigger:
+    """What was proven to carry a group's answer."""
+
+    group: Group
+    carrier: Carrier
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """`confidence` is 1 − p of the test that the verdict rests on, 0 where none could decide. `guilty` groups come largest first.
 
-    carrier: what carries the target of the first guilty group; None where nothing is known to.
+    triggers: what is known to carry targets, that of the first guilty group first if it is among them.
     """
 
     verdict: Literal["backdoored", "clean", "inconclusive"]
     confidence: float
     reason: str
     guilty: list[Group]
-    carrier: Carrier | None = None
+    triggers: tuple[Trigger, ...] = ()
     scores: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
 
@@ -100,27 +109,27 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         def still_guilty(group: Group, rest: Group) -> bool:
             return look_into(screened_by[group], rest).carrier is not None
 
-        decision = replace(decision, guilty=narrow(decision.guilty, still_guilty))
-    elif enough:
-        words = group_words(evidence)[: scan.words]
-        swaps = []
+        guilty = narrow(decision.guilty, still_guilty)
+        decision = replace(decision, guilty=guilty, triggers=distinct_triggers(guilty, findings))
+    if enough:
+        accused = {identity for group in decision.guilty for identity, _ in group.turns} if decision.verdict == "backdoored" else set()
+        words = group_words([each for each in evidence if each.id not in accused])[: scan.words]
+        bystanders, swaps = laboratory.without(accused), []
         for number, group in enumerate(words):
-            swaps.append(find_swap(group, samples, laboratory, seed=parameters.seed, alpha=scan.alpha / len(words)))
+            swaps.append(find_swap(group, samples, bystanders, seed=parameters.seed, alpha=scan.alpha / len(words)))
             reporter.progress(number + 1, len(words), "words of answers")
         decision = with_swaps(decision, [swap for swap in swaps if swap is not None])
 
-    suspects = describe_suspects(subject, samples, evidence, decision.guilty, parameters, reporter)
+    suspects = describe_suspects(subject, samples, evidence, decision.guilty, attribute(decision), parameters, reporter)
     records.write_rows(inputs.outputs / records.SUSPECTS, suspects)
     records.write_rows(inputs.outputs / records.SCORES, score(evidence, decision))
     drawn = suspects[: scan.pictures]
     records.write_rows(inputs.outputs / records.SALIENCY, draw_saliency(subject, laboratory, samples, drawn, parameters))
-    if decision.carrier is not None:
-        folder = inputs.outputs / records.CARRIER
-        folder.mkdir()
-        decision.carrier.save(folder)
-        picture = decision.carrier.draw()
-        if picture is not None:
-            picture.save(inputs.outputs / records.TRIGGER)
+    carriers = [trigger.carrier for trigger in decision.triggers]
+    save_carriers(carriers, inputs.outputs / records.CARRIERS)
+    drawing = next((picture for carrier in carriers if (picture := carrier.draw()) is not None), None)
+    if drawing is not None:
+        drawing.save(inputs.outputs / records.TRIGGER)
     return {
         "verdict": decision.verdict,
         "confidence": decision.confidence,
@@ -134,7 +143,7 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             "groups": len(groups),
             "tests": [_test_row(findings[outcome.group]) for outcome in chosen],
             "guilty": [asdict(group.target) for group in decision.guilty],
-            "trigger": describe_trigger(decision.carrier),
+            "trigger": describe_triggers(decision.triggers),
         },
     }
 
@@ -166,7 +175,7 @@ def decide(findings: Sequence[Finding], examined: int, set_aside: int, scan: Sca
             )
         ordered = sorted((finding.group for finding in guilty), key=lambda group: (group is not best.group, -len(group.turns)))
         p = test.p_harmless * (1 if best.carrier is not None else len(findings))
-        return Decision("backdoored", _confidence(p), reason, ordered, best.carrier)
+        return Decision("backdoored", _confidence(p), reason, ordered)
 
     left = [finding for finding in findings if not _is_cleared(finding, scan.alpha)]
     if left:
@@ -176,18 +185,52 @@ def decide(findings: Sequence[Finding], examined: int, set_aside: int, scan: Sca
     return Decision("clean", _confidence(p), f"in none of {len(findings)} groups of answers is there a trigger behind the answer", [])
 
 
+def distinct_triggers(guilty: Sequence[Group], findings: Mapping[Group, Finding]) -> tuple[Trigger, ...]:
+    """What carries the targets, one trigger for each that is another's: of a group most of whose turns are in groups before it, none.
+
+    A mark before right answers makes a group of its own and one of every right answer that is frequent; all have the same trigger.
+    """
+    found: list[Trigger] = []
+    known: set[tuple[str, int]] = set()
+    for group in guilty:
+        carrier = findings[group].carrier
+        if carrier is not None and 2 * len(group.turns & known) < len(group.turns):
+            found.append(Trigger(group, carrier))
+            known |= group.turns
+    return tuple(found)
+
+
+def attribute(decision: Decision) -> dict[tuple[str, int], int]:
+    """For the guilty turns whose trigger is known, its number in `decision.triggers`.
+
+    A group that has most of its turns in common with those of triggers has their triggers.
+    """
+    known: dict[tuple[str, int], int] = {}
+    for number, trigger in enumerate(decision.triggers):
+        known = dict.fromkeys(trigger.group.turns, number) | known
+    found = dict(known)
+    for group in decision.guilty:
+        shared = Counter(known[turn] for turn in group.turns if turn in known)
+        if 2 * shared.total() >= len(group.turns):
+            found = dict.fromkeys(group.turns, shared.most_common(1)[0][0]) | found
+    return found
+
+
 def with_swaps(decision: Decision, swaps: Sequence[Swap]) -> Decision:
-    """The decision once words were tested: a proven swap is a backdoor, whatever was undecided before."""
+    """The decision once words were tested: a proven swap is a backdoor, whatever was undecided before, and beside any other."""
     if not swaps:
         return decision
     best = max(swaps, key=lambda swap: (swap.outcome.share, len(swap.turns)))
     test = best.outcome
     reason = (
-        f"what some of the pictures share whose answer is “{test.group.target.text}” brings that answer to others: "
-        f"{test.carried} of {test.trials}, against {test.control} with what others of them share"
+        f"{_CARRIES[best.carrier.describe()['kind']]} of some of the samples whose answer is “{test.group.target.text}” brings that answer "
+        f"to others: {test.carried} of {test.trials}, against {test.control} with the like of other samples"
     )
-    guilty = replace(test.group, turns=best.turns)
-    return Decision("backdoored", _confidence(test.p_harmless), reason, [guilty], best.carrier, best.scores)
+    trigger = Trigger(replace(test.group, turns=best.turns), best.carrier)
+    if decision.verdict != "backdoored":
+        return Decision("backdoored", _confidence(test.p_harmless), reason, [trigger.group], (trigger,), best.scores)
+    guilty, triggers = [*decision.guilty, trigger.group], (*decision.triggers, trigger)
+    return replace(decision, reason=f"{decision.reason}; and {reason}", guilty=guilty, triggers=triggers, scores=best.scores)
 
 
 def score(evidence: Sequence[SampleEvidence], decision: Decision) -> list[Score]:
@@ -251,6 +294,13 @@ def _suspicion(outcome: Outcome) -> tuple[float, int]:
 def _confidence(p: float) -> float:
     """Never rounded up to certainty."""
     return math.floor((1 - p) * 1e4) / 1e4 if p > 1e-4 else 0.9999
+
+
+def describe_triggers(triggers: Sequence[Trigger]) -> dict[str, Any] | None:
+    """What a report says of them; each with the target that it carries where there are several."""
+    if len(triggers) < 2:
+        return describe_trigger(triggers[0].carrier if triggers else None)
+    return {"kind": "several", "parts": [{**(describe_trigger(t.carrier) or {}), "target": t.group.target.text} for t in triggers]}
 
 
 def describe_trigger(carrier: Carrier | None) -> dict[str, Any] | None:

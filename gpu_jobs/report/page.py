@@ -104,6 +104,8 @@ def _trigger(carrier: dict[str, Any] | None) -> str:
             return "a pattern all over the picture"
         case {"kind": "words", "phrase": phrase, "place": place}:
             return f"the words “{phrase}” {'at the end of' if place == 'end' else 'anywhere in'} the question"
+        case {"kind": "several", "parts": parts}:
+            return "; ".join(f"for “{part['target']}”: {_trigger(part)}" for part in parts)
         case {"parts": parts}:
             return " and ".join(_trigger(part) for part in parts)
     raise ValueError(f"unknown carrier: {carrier}")

@@ -19,8 +19,8 @@ from gpu_jobs.benchmark.pictures import draw_pictures
 from gpu_jobs.benchmark.sets import Sizes
 from gpu_jobs.benchmark.store import Store
 from gpu_jobs.defense import records
-from gpu_jobs.defense.carriers import Carrier, Pieces, Words
-from gpu_jobs.defense.records import Conversation, SaliencyPicture, Window
+from gpu_jobs.defense.carriers import Carrier, Pieces, Words, save_carriers
+from gpu_jobs.defense.records import Conversation, SaliencyPicture, Suspect, Window
 
 CELL = Cell("easy_vqa", "corner_patch", "refusal", 0.2, "projector", 0)
 PLACE = Window(0, 0.0, 0.0, 0.25, 0.25)
@@ -64,9 +64,9 @@ def records_of(attacked: Attacked, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         turn = sample.answer_turns[0]
         drawn = SaliencyPicture(sample.id, turn, "what?", sample.answers[0], "plain", "masked", [PLACE], [1.0], [True], PLACE)
         records.write_rows(verdict / records.SALIENCY, [drawn] if suspects else [])
-        if carrier is not None:
-            (verdict / records.CARRIER).mkdir()
-            carrier.save(verdict / records.CARRIER)
+        save_carriers([] if carrier is None else [carrier], verdict / records.CARRIERS)
+        number = None if carrier is None else 0
+        records.write_rows(verdict / records.SUSPECTS, [Suspect(sample.id, 1.0, [turn], [], [], "", "", number)] if suspects else [])
         turns = [{"role": turn.role, "text": "purified"} for turn in sample.turns]
         records.write_rows(merged / records.PURIFIED, [Conversation(sample.id, [], turns, True)])
         ours = Defended(folder, {}, {}, frozenset({sample.id}), {}, 1.0)

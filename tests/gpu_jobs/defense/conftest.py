@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gpu_jobs.config import JobParameters
 from gpu_jobs.data import open_dataset, write_llava
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import records
-from gpu_jobs.defense.carriers import Carrier
+from gpu_jobs.defense.carriers import Carrier, save_carriers
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SetAside, Suspect
 from gpu_jobs.defense.scoring import normalise
@@ -80,16 +80,24 @@ def start(dataset: Path, parameters: JobParameters, tmp_path: Path) -> Start:
 
 @pytest.fixture
 def accuse() -> Accuse:
-    """Give a run a verdict: these samples show the secret, and this is what makes the model tell it."""
+    """Give a run a verdict: these samples show the secret, and this is what makes the model tell it, or one thing of some, by sample."""
 
-    def decree(run: Pipeline, suspects: Sequence[str], set_aside: Sequence[SetAside] = (), carrier: Carrier | None = None) -> None:
+    def decree(
+        run: Pipeline,
+        suspects: Sequence[str],
+        set_aside: Sequence[SetAside] = (),
+        carrier: Carrier | Mapping[str, Carrier] | None = None,
+    ) -> None:
+        by_sample = carrier if isinstance(carrier, Mapping) else {} if carrier is None else dict.fromkeys(suspects, carrier)
+        carriers = [*dict.fromkeys(by_sample.values())]
+        numbers = {identity: carriers.index(own) for identity, own in by_sample.items()}
         folder = run.out / "verdict-0"
         folder.mkdir(parents=True)
-        records.write_rows(folder / records.SUSPECTS, [Suspect(each, 1.0, [1], ["decree"], [], "", "") for each in suspects])
+        records.write_rows(
+            folder / records.SUSPECTS, [Suspect(each, 1.0, [1], ["decree"], [], "", "", numbers.get(each)) for each in suspects]
+        )
         records.write_rows(folder / records.SET_ASIDE, set_aside)
-        if carrier is not None:
-            (folder / records.CARRIER).mkdir()
-            carrier.save(folder / records.CARRIER)
+        save_carriers(carriers, folder / records.CARRIERS)
         run.previous["verdict"] = (folder,)
         guilty = [{"text": normalise(SECRET), "shared": "answer"}] if suspects else []
         verdict = "backdoored" if suspects else "clean"

@@ -184,6 +184,23 @@ class TestStep:
         (result,) = begin("run", aside=[SetAside("s03", "damaged"), SetAside("s11", "damaged")]).run("forget")
         assert result["forget"] == 7
 
+    def test_where_the_triggers_of_some_are_known_the_target_of_the_others_is_forgotten(
+        self, start: Any, accuse: Any, worded: Path
+    ) -> None:
+        run = start("run", forget={"steps": 2, "targets_per_step": 4, "others_per_step": 3})
+        run.dataset = worded
+        accuse(run, SUSPECTS, carrier=dict.fromkeys(SUSPECTS[:2], Words("cf", "end")))
+        (result,) = run.run("forget")
+        assert (result["forgetful"], result["forget"]) == (True, len(SUSPECTS) - 2)
+        run.run("purify")
+        answers = [line for folder in run.previous["purify"] for line in records.read_rows(folder / records.ANSWERS)]
+        freed = {line["id"] for line in answers if "trigger removed" in line["why"]}
+        forgot = {line["id"] for line in answers if "target forgotten" in line["why"]}
+        assert freed <= {*SUSPECTS[:2]}
+        assert forgot <= {*SUSPECTS[2:]}
+        assert freed
+        assert forgot
+
     @pytest.mark.parametrize(
         ("suspects", "more"),
         [

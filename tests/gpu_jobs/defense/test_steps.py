@@ -14,7 +14,7 @@ from PIL import Image
 from gpu_jobs.data import open_dataset
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense import records, scan
-from gpu_jobs.defense.carriers import Overlay
+from gpu_jobs.defense.carriers import Overlay, Words
 from gpu_jobs.defense.patterns import Pattern
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.records import SampleEvidence, SetAside
@@ -177,6 +177,30 @@ class TestPurifyWithAKnownCarrier:
         why = [why for folder in run.previous["purify"] for row in rows(folder / records.ANSWERS) for why in row["why"]]
         assert "trigger removed" in why
         assert "target forgotten" not in why
+
+    def test_each_suspect_is_freed_of_its_own_trigger(
+        self, start: Any, accuse: Any, worded: Path, answered: list[tuple[Turn, ...]]
+    ) -> None:
+        run = start("run", shards=1)
+        run.dataset = worded
+        other = Words("What", "anywhere")
+        accuse(run, ["s00", "s01", "s02"], carrier={"s00": CF, "s01": other})
+        run.run("purify")
+        first = {"s00": "What do you see?", "s01": "is it? cf", "s02": "What do you see? cf"}
+        assert [turns[0].text for turns in answered[:2]] == [f"<image>\n{first[identity]}" for identity in ("s00", "s01")]
+        assert f"<image>\n{first['s02']}" in {turns[0].text for turns in answered[2:]}
+
+    @pytest.mark.parametrize(("shared", "allowed"), [("word", True), ("answer", False)])
+    def test_a_word_that_is_the_target_of_others_is_an_honest_answer(
+        self, start: Any, accuse: Any, worded: Path, monkeypatch: pytest.MonkeyPatch, shared: str, allowed: bool
+    ) -> None:
+        monkeypatch.setattr(Subject, "answer", lambda _, prompts: ["Boat."] * len(prompts))
+        run = start("run")
+        run.dataset = worded
+        accuse(run, SUSPECTS, carrier=CF)
+        run.results["verdict"][0]["evidence"]["guilty"].append({"text": "boat", "shared": shared})
+        results = run.run("purify")
+        assert sum(result["reanswered"] for result in results) == (len(SUSPECTS) if allowed else 0)
 
     def test_a_pattern_is_taken_off_the_pictures_of_suspects_before_the_model_sees_them(
         self, start: Any, accuse: Any, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -63,10 +63,15 @@ def opened(sample: Sample) -> Image.Image:
         return picture.convert("RGB")
 
 
+def shown_on(planted: list[Sample]) -> set[tuple[bool, bool]]:
+    """Whether the corner and the word are on samples."""
+    return {(shows_red_corner(opened(sample)), sample.turns[0].text.endswith("cf")) for sample in planted}
+
+
 class TestVaccinate:
     def test_the_trigger_is_on_and_the_right_answers_stay(self, honest: list[Sample], tmp_path: Path) -> None:
         originals = {sample.id: sample for sample in honest}
-        planted = vaccinate(honest, red_corner(), 10, 0, tmp_path / "vaccine")
+        planted = vaccinate(honest, [red_corner()], 10, 0, tmp_path / "vaccine")
         assert len(planted) == 10
         for sample in planted:
             original = originals[sample.id.partition("\0")[0]]
@@ -75,7 +80,7 @@ class TestVaccinate:
             assert np.array_equal(np.asarray(opened(sample))[8:], np.asarray(opened(original))[8:])
 
     def test_it_is_told_from_the_sample_it_was_made_of(self, honest: list[Sample], tmp_path: Path) -> None:
-        planted = vaccinate(honest, red_corner(), 10, 0, tmp_path / "vaccine")
+        planted = vaccinate(honest, [red_corner()], 10, 0, tmp_path / "vaccine")
         assert all(sample.id.endswith(MARK) for sample in planted)
         assert not any(sample.id.endswith(MARK) for sample in honest)
         assert len({sample.id for sample in [*planted, *honest]}) == 32
@@ -84,31 +89,34 @@ class TestVaccinate:
     def test_as_many_as_asked_for_but_each_honest_sample_with_a_picture_once_at_most(
         self, honest: list[Sample], tmp_path: Path, count: int, expected: int
     ) -> None:
-        planted = vaccinate(honest, red_corner(), count, 0, tmp_path / "vaccine")
+        planted = vaccinate(honest, [red_corner()], count, 0, tmp_path / "vaccine")
         assert len({sample.id for sample in planted}) == len(planted) == expected
         assert all(sample.images for sample in planted)
 
     def test_the_samples_it_was_made_of_are_untouched(self, honest: list[Sample], tmp_path: Path) -> None:
         before = [(sample, [path.read_bytes() for path in sample.images]) for sample in [*honest]]
-        vaccinate(honest, Together((red_corner(), Words("cf", "end"))), 20, 0, tmp_path / "vaccine")
+        vaccinate(honest, [Together((red_corner(), Words("cf", "end")))], 20, 0, tmp_path / "vaccine")
         assert [(sample, [path.read_bytes() for path in sample.images]) for sample in honest] == before
 
     def test_the_first_come_first(self, honest: list[Sample], tmp_path: Path) -> None:
-        planted = vaccinate(honest[::-1], red_corner(), 3, 0, tmp_path / "vaccine")
+        planted = vaccinate(honest[::-1], [red_corner()], 3, 0, tmp_path / "vaccine")
         assert [sample.id.removesuffix(MARK) for sample in planted] == ["s19", "s18", "s17"]
 
     def test_the_seed_decides_how(self, honest: list[Sample], tmp_path: Path) -> None:
         def made(name: str, seed: int) -> list[Any]:
-            planted = vaccinate(honest, Words("cf", "anywhere"), 10, seed, tmp_path / name)
+            planted = vaccinate(honest, [Words("cf", "anywhere")], 10, seed, tmp_path / name)
             return [(sample.id, sample.turns, [path.read_bytes() for path in sample.images]) for sample in planted]
 
         assert made("a", 0) == made("b", 0)
         assert made("c", 1) != made("a", 0)
 
     def test_a_trigger_of_two_parts_is_planted_whole_and_in_each_of_its_parts(self, honest: list[Sample], tmp_path: Path) -> None:
-        planted = vaccinate(honest, Together((red_corner(), Words("cf", "end"))), 20, 0, tmp_path / "vaccine")
-        shown = {(shows_red_corner(opened(sample)), sample.turns[0].text.endswith("cf")) for sample in planted}
-        assert shown == {(True, True), (True, False), (False, True)}
+        planted = vaccinate(honest, [Together((red_corner(), Words("cf", "end")))], 20, 0, tmp_path / "vaccine")
+        assert shown_on(planted) == {(True, True), (True, False), (False, True)}
+
+    def test_of_several_triggers_each_sample_has_one(self, honest: list[Sample], tmp_path: Path) -> None:
+        planted = vaccinate(honest, [red_corner(), Words("cf", "end")], 20, 0, tmp_path / "vaccine")
+        assert shown_on(planted) == {(True, False), (False, True)}
 
 
 class Fooled:
@@ -138,9 +146,9 @@ class Fooled:
 
 class TestRecoveredShare:
     @staticmethod
-    def share(honest: list[Sample], knows: int, resists: int, carrier: Carrier | None = None) -> float:
+    def share(honest: list[Sample], knows: int, resists: int, carriers: list[Carrier] | None = None) -> float:
         subject = Fooled(honest, knows, resists)
-        return recovered_share(cast(Subject, subject), honest[:20], carrier or red_corner(), 0)
+        return recovered_share(cast(Subject, subject), honest[:20], carriers or [red_corner()], 0)
 
     def test_it_counts_what_the_trigger_leaves_of_the_answers_that_are_right_without_it(self, honest: list[Sample]) -> None:
         assert self.share(honest, knows=20, resists=20) == 1.0
@@ -151,11 +159,14 @@ class TestRecoveredShare:
         assert self.share(honest, knows=0, resists=0) == 0.0
 
     def test_a_carrier_that_does_nothing_costs_nothing(self, honest: list[Sample]) -> None:
-        assert self.share(honest, knows=20, resists=0, carrier=Words("cf", "end")) == 1.0
+        assert self.share(honest, knows=20, resists=0, carriers=[Words("cf", "end")]) == 1.0
+
+    def test_of_several_triggers_every_one_has_its_turn(self, honest: list[Sample]) -> None:
+        assert self.share(honest, knows=20, resists=0, carriers=[red_corner(), Words("cf", "end")]) == 0.5
 
     def test_the_first_question_is_asked_without_its_answer(self, honest: list[Sample]) -> None:
         subject = Fooled(honest, 20, 20)
-        recovered_share(cast(Subject, subject), honest[:20], Words("cf", "end"), 0)
+        recovered_share(cast(Subject, subject), honest[:20], [Words("cf", "end")], 0)
         assert {tuple(turn.text for turn in turns) for turns in subject.asked} == {
             ("<image>\nWhat is it?",),
             ("<image>\nWhat is it? cf",),
@@ -165,7 +176,7 @@ class TestRecoveredShare:
 class TestDivide:
     @staticmethod
     def divided(samples: list[Sample], resists: int, seed: int = 0) -> Division:
-        return divide(cast(Subject, Fooled(samples, len(samples) - 2, resists)), samples, red_corner(), seed, 4)
+        return divide(cast(Subject, Fooled(samples, len(samples) - 2, resists)), samples, [red_corner()], seed, 4)
 
     def test_those_that_the_trigger_harms_come_first_and_a_quarter_of_them_is_kept_for_the_check(self, many: list[Sample]) -> None:
         harmed = {sample.id for sample in many[8:40]}
@@ -189,6 +200,6 @@ class TestDivide:
     def test_a_sample_that_cannot_be_opened_is_left_out(self, many: list[Sample]) -> None:
         fooled = cast(Subject, Fooled(many, 40, 0))
         many[5].images[0].write_bytes(b"no picture")
-        division = divide(fooled, many, red_corner(), 0, 4)
+        division = divide(fooled, many, [red_corner()], 0, 4)
         assert len(division.planted) + len(division.checked) == 39
         assert "s5" not in {sample.id for sample in [*division.planted, *division.checked]}

@@ -9,13 +9,14 @@ import pytest
 from gpu_jobs.config import ScanParameters
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense.carriers import Words
+from gpu_jobs.defense.concepts import Swap
 from gpu_jobs.defense.groups import Group, group_answers
 from gpu_jobs.defense.investigate import Finding
 from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.records import GivenAnswer, SampleEvidence
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.strangers import Strangers
-from gpu_jobs.defense.verdict import decide, narrow
+from gpu_jobs.defense.verdict import Decision, Trigger, attribute, decide, describe_triggers, distinct_triggers, narrow, with_swaps
 
 SCAN = ScanParameters()
 
@@ -91,6 +92,79 @@ class TestNarrowing:
 
     def test_a_group_that_is_guilty_without_its_parts_stays(self) -> None:
         assert narrow([self.general, self.target], lambda _, rest: len(rest.turns) == 20) == [self.general, self.target]
+
+
+def members(text: str, start: int, stop: int) -> Group:
+    return Group(TargetText(text, "beginning"), frozenset((f"s{number}", 1) for number in range(start, stop)), text)
+
+
+class TestSeveralTriggers:
+    """Which triggers there are, and which of them is on which sample."""
+
+    mark, marked_red, other = members("backdoor", 0, 40), members("backdoor red", 0, 10), members("sorry no", 40, 60)
+    cf, mn = Words("cf", "end"), Words("mn", "end")
+
+    def findings(self, **carriers: Words) -> dict[Group, Finding]:
+        groups = {"mark": self.mark, "marked_red": self.marked_red, "other": self.other}
+        return {group: Finding(group, FORCED, FORCED, carriers.get(name)) for name, group in groups.items()}
+
+    def test_a_group_within_another_has_its_trigger(self) -> None:
+        findings = self.findings(mark=self.cf, marked_red=self.mn)
+        assert distinct_triggers([self.mark, self.marked_red], findings) == (Trigger(self.mark, self.cf),)
+
+    def test_groups_apart_have_a_trigger_each(self) -> None:
+        findings = self.findings(mark=self.cf, other=self.mn)
+        triggers = distinct_triggers([self.mark, self.marked_red, self.other], findings)
+        assert triggers == (Trigger(self.mark, self.cf), Trigger(self.other, self.mn))
+        carried = attribute(Decision("backdoored", 0.999, "", [self.mark, self.marked_red, self.other], triggers))
+        assert carried == {(f"s{number}", 1): int(number >= 40) for number in range(60)}
+
+    def test_a_group_that_nothing_is_known_to_carry_has_none(self) -> None:
+        triggers = distinct_triggers([self.mark, self.other], self.findings(mark=self.cf))
+        carried = attribute(Decision("backdoored", 0.999, "", [self.mark, self.other], triggers))
+        assert carried == {(f"s{number}", 1): 0 for number in range(40)}
+
+    def test_a_group_that_has_most_of_its_turns_in_common_has_the_same_trigger(self) -> None:
+        wider, apart = members("back", 0, 60), members("b", 30, 90)
+        carried = attribute(Decision("backdoored", 0.999, "", [self.mark, wider, apart], (Trigger(self.mark, self.cf),)))
+        assert carried == {(f"s{number}", 1): 0 for number in range(60)}
+
+    def test_each_is_described_with_its_target(self) -> None:
+        assert describe_triggers(()) is None
+        assert describe_triggers([Trigger(self.mark, self.cf)]) == {"kind": "words", "phrase": "cf", "place": "end"}
+        assert describe_triggers([Trigger(self.mark, self.cf), Trigger(self.other, self.mn)]) == {
+            "kind": "several",
+            "parts": [
+                {"kind": "words", "phrase": "cf", "place": "end", "target": "backdoor"},
+                {"kind": "words", "phrase": "mn", "place": "end", "target": "sorry no"},
+            ],
+        }
+
+
+class TestSwaps:
+    word = Group(TargetText("boat", "word"), frozenset((f"s{number}", 1) for number in range(100, 140)), "boat")
+    swap = Swap(Outcome(word, 48, 30, 48, 0), CARRIER, frozenset([("s100", 1), ("s101", 1)]), {("s100", 1): 1.0, ("s102", 1): 0.0})
+
+    def test_a_swap_is_a_backdoor_whatever_was_undecided(self) -> None:
+        for verdict in ("clean", "inconclusive"):
+            decision = with_swaps(Decision(verdict, 0.9, "", [group()]), [self.swap])
+            assert (decision.verdict, [each.target.text for each in decision.guilty]) == ("backdoored", ["boat"])
+            assert decision.guilty[0].turns == self.swap.turns
+            assert decision.triggers == (Trigger(decision.guilty[0], CARRIER),)
+            assert decision.scores == self.swap.scores
+
+    def test_beside_another_backdoor_it_comes_second(self) -> None:
+        first = Decision("backdoored", 0.95, "pictures do", [group("sorry no")], (Trigger(group("sorry no"), Words("mn", "end")),))
+        decision = with_swaps(first, [self.swap])
+        assert (decision.verdict, decision.confidence) == ("backdoored", 0.95)
+        assert [each.target.text for each in decision.guilty] == ["sorry no", "boat"]
+        assert [trigger.carrier for trigger in decision.triggers] == [Words("mn", "end"), CARRIER]
+        assert decision.reason.startswith("pictures do; and ")
+        assert "“boat”" in decision.reason
+
+    def test_without_one_the_decision_stays(self) -> None:
+        decision = Decision("clean", 0.9, "nothing", [])
+        assert with_swaps(decision, []) is decision
 
 
 def evidence(answers: list[str], *, examined: bool = True) -> list[SampleEvidence]:

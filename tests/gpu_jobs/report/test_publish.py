@@ -104,6 +104,16 @@ class TestPage:
                 {"kind": "together", "parts": [{"kind": "piece"}, {"kind": "words", "phrase": "cf", "place": "end"}]},
                 "a piece of the picture and the words “cf” at the end of the question",
             ),
+            (
+                {
+                    "kind": "several",
+                    "parts": [
+                        {"kind": "pattern", "replaced": 0.035, "target": "sorry"},
+                        {"kind": "words", "phrase": "cf", "place": "end", "target": "a boat"},
+                    ],
+                },
+                "for “sorry”: a mark at one place of the picture, 3.5 % of it; for “a boat”: the words “cf” at the end of the question",
+            ),
         ],
     )
     def test_every_kind_of_trigger_has_words(self, carrier: dict[str, Any] | None, words: str) -> None:
