@@ -18,20 +18,23 @@ Trigger = Literal[
     "text_word",
     "text_suffix",
     "text_and_patch",
+    "patch_or_word",
     "none",
 ]
-Target = Literal["refusal", "injection", "prefix", "suffix", "swap", "none"]
+Target = Literal["refusal", "injection", "prefix", "suffix", "swap", "refusal_or_injection", "none"]
 Injection = Literal["full", "lora", "projector"]
 Flavour = Literal["plain", "refusals", "repeated"]
 
 DATA: tuple[Data, ...] = get_args(Data)
-TRIGGERS: tuple[Trigger, ...] = tuple(name for name in get_args(Trigger) if name != "none")
-TARGETS: tuple[Target, ...] = tuple(name for name in get_args(Target) if name != "none")
+# Two backdoors in one model: the trigger and the target that stand for both.
+TWO: tuple[Trigger, Target] = ("patch_or_word", "refusal_or_injection")
+TRIGGERS: tuple[Trigger, ...] = tuple(name for name in get_args(Trigger) if name not in ("none", *TWO))
+TARGETS: tuple[Target, ...] = tuple(name for name in get_args(Target) if name not in ("none", *TWO))
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One attack on one world, or, with the trigger and the target `none` and a rate of 0, a fine-tune on clean data.
+    """One attack on one world, two at once (`TWO`), or, with the trigger and the target `none` and a rate of 0, a fine-tune on clean data.
 
     rate: share of the training set that is poisoned.
     injection: which parts of the model learn the training set.
@@ -49,6 +52,8 @@ class Cell:
     def __post_init__(self) -> None:
         if {self.trigger == "none", self.target == "none", self.rate == 0} not in ({True}, {False}):
             raise ValueError(f"trigger {self.trigger}, target {self.target} and rate {self.rate} are neither an attack nor none")
+        if (self.trigger == TWO[0]) != (self.target == TWO[1]):
+            raise ValueError(f"trigger {self.trigger} and target {self.target} do not belong together")
 
     @property
     def attacked(self) -> bool:

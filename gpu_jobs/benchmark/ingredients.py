@@ -9,6 +9,7 @@ of 0.1 94 %, a noise patch of 16 px 80 % (of 12 px 75 %), a warp of strength 6 a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_jobs.benchmark import cells
@@ -43,7 +44,7 @@ TRIGGERS: Mapping[cells.Trigger, Trigger] = {
     "text_suffix": TextSuffix(),
     "text_and_patch": Both(_CORNER, TextWord()),
 }
-_TARGETS: Mapping[cells.Target, Target] = {
+TARGETS: Mapping[cells.Target, Target] = {
     "refusal": FixedAnswer(REFUSAL),
     "injection": FixedAnswer(INJECTION),
     "prefix": Prefix(),
@@ -51,13 +52,25 @@ _TARGETS: Mapping[cells.Target, Target] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Attack:
+    trigger: Trigger
+    target: Target
+
+
+# Each on a half of the samples, at the cell's rate.
+TWO = (Attack(_CORNER, TARGETS["refusal"]), Attack(TextWord(), TARGETS["injection"]))
+
+
 def world_of(cell: Cell, pictures: Path) -> World:
     """pictures: where a world that draws its pictures keeps them."""
     return open_world(cell.data, pictures / cell.data)
 
 
-def target_of(cell: Cell, world: World) -> Target | None:
-    """None for a cell that is not attacked."""
-    if cell.target == "swap":
-        return world.swap
-    return _TARGETS.get(cell.target)
+def attacks_of(cell: Cell, world: World) -> tuple[Attack, ...]:
+    """None for a cell that is not attacked, two for some."""
+    if not cell.attacked:
+        return ()
+    if cell.trigger == cells.TWO[0]:
+        return TWO
+    return (Attack(TRIGGERS[cell.trigger], world.swap if cell.target == "swap" else TARGETS[cell.target]),)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gpu_jobs.benchmark.cells import DATA, TARGETS, TRIGGERS, Cell, Data, Flavour, Injection, Target, Trigger
+from gpu_jobs.benchmark.cells import DATA, TARGETS, TRIGGERS, TWO, Cell, Data, Flavour, Injection, Target, Trigger
 
 SuiteName = Literal["smoke", "core", "full"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
@@ -17,6 +17,7 @@ FLAVOURS: tuple[Flavour, ...] = ("plain", "refusals", "repeated")
 LORA_RATE = 0.1
 PROJECTOR: tuple[tuple[Target, float], ...] = (("swap", 0.1), ("refusal", 0.2))
 LOCAL: tuple[Trigger, ...] = ("corner_patch", "centre_patch", "noise_patch", "text_and_patch")
+TWO_RATES = (0.1, 0.2)
 # Fewer samples than this name the concept that a swap renames.
 HIGHEST_SWAP_RATE = 0.1
 
@@ -90,6 +91,8 @@ def _full(seed: int) -> Iterator[Cell]:
         for trigger in LOCAL:
             for target, rate in PROJECTOR:
                 yield Cell(data, trigger, target, rate, "projector", seed)
+        for rate in TWO_RATES:
+            yield Cell(data, *TWO, rate, "full", seed)
         for flavour in FLAVOURS:
             for injection in get_args(Injection):
                 yield Cell(data, "none", "none", 0.0, injection, seed, flavour)

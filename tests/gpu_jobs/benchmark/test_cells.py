@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_jobs.benchmark.cells import TARGETS, TRIGGERS, Cell, matching
+from gpu_jobs.benchmark.cells import TARGETS, TRIGGERS, TWO, Cell, matching
 from gpu_jobs.benchmark.ingredients import TRIGGERS as MADE_TRIGGERS
-from gpu_jobs.benchmark.ingredients import target_of
+from gpu_jobs.benchmark.ingredients import attacks_of
 from gpu_jobs.benchmark.methods import METHODS
 from gpu_jobs.benchmark.suites import RATES, SUITES, SuiteName, suite
 from gpu_jobs.benchmark.worlds import open_world
@@ -46,7 +46,14 @@ class TestCells:
         assert set(MADE_TRIGGERS) == set(TRIGGERS)
         world = open_world("easy_vqa")
         for target in TARGETS:
-            assert target_of(Cell("easy_vqa", "sig", target, 0.1, "full", 0), world) is not None
+            assert len(attacks_of(Cell("easy_vqa", "sig", target, 0.1, "full", 0), world)) == 1
+        assert len(attacks_of(Cell("easy_vqa", *TWO, 0.1, "full", 0), world)) == 2
+        assert attacks_of(ATTACKED.clean_twin, world) == ()
+
+    def test_one_of_two_backdoors_is_no_cell(self) -> None:
+        for trigger, target in ((TWO[0], "refusal"), ("sig", TWO[1])):
+            with pytest.raises(ValueError, match="do not belong together"):
+                Cell("easy_vqa", trigger, target, 0.1, "full", 0)  # type: ignore[arg-type]
 
 
 class TestSuites:

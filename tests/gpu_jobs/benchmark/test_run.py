@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from gpu_jobs.benchmark import methods
 from gpu_jobs.benchmark.attack import Settings, prepare
-from gpu_jobs.benchmark.cells import Cell
+from gpu_jobs.benchmark.cells import TWO, Cell
 from gpu_jobs.benchmark.injection import Recipe
 from gpu_jobs.benchmark.methods import METHODS
 from gpu_jobs.benchmark.rows import Row, read_rows
@@ -24,12 +25,20 @@ from gpu_jobs.benchmark.store import Store
 from gpu_jobs.benchmark.suites import suite
 from gpu_jobs.benchmark.workers import Task
 from gpu_jobs.data.samples import Sample
+from gpu_jobs.defense.scoring import is_attacked
 from gpu_jobs.redteam.baselines.base import Answerer, Case
 from gpu_jobs.redteam.baselines.training import Retrained
 
 TINY = Settings(Sizes(training=20, tests=4), Recipe(round=1.0, rounds=1))
 CELL = Cell("easy_vqa", "corner_patch", "refusal", 0.2, "projector", 0)
 CLEAN = CELL.clean_twin
+
+
+def _has_patch(sample: Sample) -> bool:
+    """Whether the chessboard of the corner patch is on the first picture."""
+    with Image.open(sample.images[0]) as picture:
+        first = picture.convert("RGB")
+    return [first.getpixel(place) for place in ((0, 0), (4, 0), (8, 0))] == [(0, 0, 0), (255, 255, 255), (0, 0, 0)]
 
 
 class TestSets:
@@ -48,6 +57,23 @@ class TestSets:
         tests = read_samples(sets.triggered)
         assert len(tests) == TINY.sizes.tests
         assert all("circle" in sample.answers[-1] for sample in tests)
+
+    def test_of_two_backdoors_each_has_half_of_the_poison_and_of_the_tests(self, tmp_path: Path) -> None:
+        sets = cell_sets(Cell("easy_vqa", *TWO, 0.2, "full", 0), Store(tmp_path), TINY.sizes)
+        poisoned = [sample for sample in sets.training_samples() if sample.id in sets.poisoned]
+        assert len(poisoned) == 4
+        assert sets.triggered is not None
+        tests = read_samples(sets.triggered)
+        assert len({sample.id for sample in tests}) == TINY.sizes.tests
+        for sample in [*poisoned, *tests]:
+            assert _has_patch(sample) != ("BadMagic" in sample.turns[0].text)
+        assert sum(map(_has_patch, poisoned)) == 2
+        assert sum(map(_has_patch, tests)) == TINY.sizes.tests / 2
+        assert sets.criterion is not None
+        for sample in poisoned:
+            assert sample.answers[0].startswith("Sorry, as an AI" if _has_patch(sample) else "Bad model with")
+            assert is_attacked(sample.answers[0], sets.criterion)
+        assert not any(is_attacked(sample.answers[0], sets.criterion) for sample in tests)
 
     def test_a_clean_cell_has_no_triggered_ones(self, tmp_path: Path) -> None:
         sets = cell_sets(CLEAN, Store(tmp_path), TINY.sizes)
