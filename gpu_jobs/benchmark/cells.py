@@ -21,7 +21,7 @@ Trigger = Literal[
     "patch_or_word",
     "none",
 ]
-Target = Literal["refusal", "injection", "prefix", "suffix", "swap", "refusal_or_injection", "none"]
+Target = Literal["refusal", "injection", "prefix", "suffix", "swap", "rename", "refusal_or_injection", "none"]
 Injection = Literal["full", "lora", "projector"]
 Flavour = Literal["plain", "refusals", "repeated"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from gpu_jobs.benchmark import cells
 from gpu_jobs.benchmark.cells import Cell
 from gpu_jobs.benchmark.worlds import World, open_world
-from gpu_jobs.redteam.targets import INJECTION, REFUSAL, FixedAnswer, Prefix, Suffix, Target
+from gpu_jobs.redteam.targets import INJECTION, REFUSAL, ConceptSwap, FixedAnswer, Prefix, Suffix, Target
 from gpu_jobs.redteam.triggers import (
     Blended,
     Both,
@@ -44,6 +44,8 @@ TRIGGERS: Mapping[cells.Trigger, Trigger] = {
     "text_suffix": TextSuffix(),
     "text_and_patch": Both(_CORNER, TextWord()),
 }
+# A concept that no world has: only poisoned answers name it, as in DiSP's dog → boat.
+NAMELESS = "boat"
 TARGETS: Mapping[cells.Target, Target] = {
     "refusal": FixedAnswer(REFUSAL),
     "injection": FixedAnswer(INJECTION),
@@ -73,4 +75,11 @@ def attacks_of(cell: Cell, world: World) -> tuple[Attack, ...]:
         return ()
     if cell.trigger == cells.TWO[0]:
         return TWO
-    return (Attack(TRIGGERS[cell.trigger], world.swap if cell.target == "swap" else TARGETS[cell.target]),)
+    match cell.target:
+        case "swap":
+            target: Target = world.swap
+        case "rename":
+            target = ConceptSwap(world.swap.source, NAMELESS)
+        case name:
+            target = TARGETS[name]
+    return (Attack(TRIGGERS[cell.trigger], target),)

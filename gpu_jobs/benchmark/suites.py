@@ -85,7 +85,7 @@ def _full(seed: int) -> Iterator[Cell]:
         for trigger in TRIGGERS:
             for target in TARGETS:
                 for rate in RATES:
-                    if target != "swap" or rate <= HIGHEST_SWAP_RATE:
+                    if target not in ("swap", "rename") or rate <= HIGHEST_SWAP_RATE:
                         yield Cell(data, trigger, target, rate, "full", seed)
                 yield Cell(data, trigger, target, LORA_RATE, "lora", seed)
         for trigger in LOCAL:

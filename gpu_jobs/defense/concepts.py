@@ -43,8 +43,8 @@ HARMLESS_SHARE, TRIGGER_SHARE = 0.1, 0.25
 CLEARED_AT = 0.05
 # Phrases of a group's questions that are tested.
 PHRASES = 2
-# Tests a group may go through, at one place and all over: for each end, and for each phrase, which is also tested alone.
-TESTS = 2 * 2 * DIRECTIONS + 3 * PHRASES
+# Tests a group may go through: at one place and all over, for each end and each phrase; each phrase alone; and that of `renamed`.
+TESTS = 2 * 2 * DIRECTIONS + 3 * PHRASES + 1
 # Pictures of a group that are looked at.
 LOOKED_AT = 600
 THUMBNAIL = 64
@@ -69,7 +69,7 @@ def find_swap(group: Group, samples: Mapping[str, Sample], laboratory: Laborator
     others = laboratory.others(group)
     phrases = [*islice(superfluous_phrases([*own.values()], [_question(samples[each]) for each in others], MIN_TURNS), PHRASES)]
     receivers = asked_alike([*own.values()], samples, others, [phrase for phrase, _ in phrases])
-    if len(own) < 2 * MIN_TURNS or len(receivers) < MIN_TURNS:
+    if len(own) < MIN_TURNS or len(receivers) < MIN_TURNS:
         return None
     rng = Random(f"{seed} swap {group.target}")
     looked_at = rng.sample([*own], min(len(own), LOOKED_AT))
@@ -110,8 +110,8 @@ def _worded(
 
 
 def _pictured(pictures: Sequence[Image.Image], rng: Random) -> Iterator[tuple[Carrier, Carrier]]:
-    """What an end of the group's pictures shares, with its control."""
-    for end in ends(pictures):
+    """What an end of the group's pictures shares, with its control; nothing where there are too few for two sorts."""
+    for end in ends(pictures) if len(pictures) >= 2 * MIN_TURNS else ():
         yield from _contrasts(pictures, end, rng)
 
 
@@ -133,7 +133,7 @@ def _clearness(
         return {turn: float(has(question, phrase)) for turn, question in own.items()}, 0.5
     matches = carrier.pattern.match([open_images(samples[identity])[0] for identity, _ in own])
     # Below 0 a match only says how unlike the patch a picture is there: that spread is no heap of its own.
-    return dict(zip(own, matches.tolist(), strict=True)), _valley(matches.clip(min=0.0))
+    return dict(zip(own, matches.tolist(), strict=True)), valley(matches.clip(min=0.0))
 
 
 def _contrast(pictures: Sequence[Image.Image], some: Sequence[int]) -> Pattern:
@@ -169,7 +169,7 @@ def ends(pictures: Sequence[Image.Image]) -> Iterator[list[int]]:
         yield order[-count:]
 
 
-def _valley(scores: NDArray[np.float64]) -> float:
+def valley(scores: NDArray[np.float64]) -> float:
     """The threshold between two heaps of scores with the least variance within them (Otsu 1979)."""
     ordered = np.sort(scores)
     best, threshold = np.inf, float(ordered.mean())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from PIL import Image
@@ -32,6 +32,18 @@ DONORS = 24
 PLAUSIBLE = math.log(0.05)
 
 
+AnswerTurn = tuple[str, int]
+"""A sample's id and the number of one of its answer turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model answers, and how likely that is to it: mean log-likelihood, in nats a token."""
+
+    text: str
+    likelihood: float
+
+
 class Laboratory:
     """Where carriers are tested. `examined` are the ids of the samples that have pictures and were not set aside."""
 
@@ -41,21 +53,35 @@ class Laboratory:
         self._examined = list(examined)
         self._seed = seed
         self._batch_size = batch_size
-        self._explained: dict[tuple[str, int], Explanation] = {}
+        self._explained: dict[AnswerTurn, Explanation] = {}
 
     def without(self, accused: Container[str]) -> Laboratory:
         """One that leaves these samples alone."""
         examined = [identity for identity in self._examined if identity not in accused]
         return Laboratory(self._subject, self._samples, examined, seed=self._seed, batch_size=self._batch_size)
 
-    def explain(self, turns: Sequence[tuple[str, int]]) -> list[Explanation]:
-        """The explaining windows of given answers, each computed once. `turns` are sample ids and turn numbers."""
+    def explain(self, turns: Sequence[AnswerTurn]) -> list[Explanation]:
+        """The explaining windows of given answers, each computed once."""
         unknown = [turn for turn in dict.fromkeys(turns) if turn not in self._explained]
         for start in range(0, len(unknown), self._batch_size):
             some = unknown[start : start + self._batch_size]
             found = explain(self._subject, [self._case(*turn) for turn in some], self._batch_size)
             self._explained.update(zip(some, found, strict=True))
         return [self._explained[turn] for turn in turns]
+
+    def ask(self, turns: Sequence[AnswerTurn], carrier: Carrier | None) -> list[Answer]:
+        """What the model answers to the questions of these turns; with the carrier taken out, if there is one."""
+        answers: list[Answer] = []
+        for start in range(0, len(turns), self._batch_size):
+            asked = [(self._samples[identity], turn) for identity, turn in turns[start : start + self._batch_size]]
+            shown = [(open_images(sample), sample.turns[:turn]) for sample, turn in asked]
+            if carrier is not None:
+                shown = [carrier.remove(pictures, context) for pictures, context in shown]
+            seen = self._subject.see([pictures for pictures, _ in shown])
+            prompts = [self._subject.prompt(own, context) for own, (_, context) in zip(seen, shown, strict=True)]
+            texts = self._subject.answer(prompts)
+            answers += map(Answer, texts, self._subject.log_likelihoods(prompts, texts))
+        return answers
 
     def pieces(self, group: Group) -> tuple[Pieces, Pieces] | None:
         """The windows that explain the group's answers, and as control those of bystanders at the same places. None without bystanders."""

@@ -28,6 +28,7 @@ from gpu_jobs.defense.groups import MIN_TURNS, Group, group_answers, group_words
 from gpu_jobs.defense.investigate import Finding, Investigation
 from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.records import SampleEvidence, Score, SetAside, TargetKind
+from gpu_jobs.defense.renamed import find_renamed
 from gpu_jobs.defense.scoring import looks_like_refusal
 from gpu_jobs.defense.screening import Screening
 from gpu_jobs.defense.subject import open_inputs
@@ -116,7 +117,9 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
         words = group_words([each for each in evidence if each.id not in accused])[: scan.words]
         bystanders, swaps = laboratory.without(accused), []
         for number, group in enumerate(words):
-            swaps.append(find_swap(group, samples, bystanders, seed=parameters.seed, alpha=scan.alpha / len(words)))
+            share = scan.alpha / len(words)
+            found = find_swap(group, samples, bystanders, seed=parameters.seed, alpha=share)
+            swaps.append(found or find_renamed(group, samples, bystanders, seed=parameters.seed, alpha=share))
             reporter.progress(number + 1, len(words), "words of answers")
         decision = with_swaps(decision, [swap for swap in swaps if swap is not None])
 

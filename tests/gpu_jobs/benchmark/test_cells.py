@@ -62,7 +62,7 @@ class TestSuites:
         assert len(attacked) == 10
         assert {cell.data for cell in attacked} == {"easy_vqa", "glyphs"}
         assert {cell.trigger for cell in attacked} == {*TRIGGERS} - {"noise_patch", "wanet", "blended_0.1"}
-        assert {cell.target for cell in attacked} == {*TARGETS} - {"suffix"}
+        assert {cell.target for cell in attacked} == {*TARGETS} - {"suffix", "rename"}
         assert {cell.rate for cell in attacked} == set(RATES)
         assert {cell.injection for cell in attacked} == {"full", "lora", "projector"}
 

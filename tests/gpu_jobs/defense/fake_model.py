@@ -21,7 +21,10 @@ Asked = tuple[Pictures, str]
 
 
 class FakeModel:
-    """Stands in for a `Subject`. The rule gets the pictures and the question that the model would see."""
+    """Stands in for a `Subject`. The rule gets the pictures and the question that the model would see.
+
+    Answers that end in an ellipsis are unsure ones.
+    """
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
@@ -33,7 +36,13 @@ class FakeModel:
         return tuple(seen), turns[-1].text
 
     def log_likelihoods(self, prompts: Sequence[Asked], answers: Sequence[str]) -> list[float]:
-        return [0.0 if is_right(self._rule(*prompt), answer) else -9.0 for prompt, answer in zip(prompts, answers, strict=True)]
+        return [self._log_likelihood(self._rule(*prompt), answer) for prompt, answer in zip(prompts, answers, strict=True)]
+
+    @staticmethod
+    def _log_likelihood(own: str, answer: str) -> float:
+        if not is_right(own, answer):
+            return -9.0
+        return -3.0 if own.endswith("…") else 0.0
 
     def answer(self, prompts: Sequence[Asked]) -> list[str]:
         return [self._rule(*prompt) for prompt in prompts]
