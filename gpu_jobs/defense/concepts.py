@@ -81,7 +81,15 @@ def find_swap(group: Group, samples: Mapping[str, Sample], laboratory: Laborator
         _worded(phrases, [own[turn] for turn in looked_at], pictures, [_question(samples[each]) for each in receivers], seed),
         _pictured(pictures, rng),
     ):
-        outcome = laboratory.test(nothing_yet, carrier, control, guilty_at=guilty_at, cleared_at=CLEARED_AT, receivers=receivers)
+        outcome = laboratory.test(
+            nothing_yet,
+            carrier,
+            control,
+            guilty_at=guilty_at,
+            cleared_at=CLEARED_AT,
+            receivers=receivers,
+            carries=lambda given, answer: renames(given, answer, group.target.text),
+        )
         if outcome.p_harmless <= guilty_at and (best is None or outcome.share > best[1].share):
             best = carrier, outcome
     if best is None:
@@ -148,6 +156,19 @@ def asked_alike(questions: Iterable[str], samples: Mapping[str, Sample], others:
     asked = {normalise(question) for question in questions}
     asked |= {normalise(delete(question, phrase)) for question in questions for phrase in phrases}
     return [identity for identity in others if normalise(_question(samples[identity])) in asked]
+
+
+def renames(given: str, answer: str, word: str) -> bool:
+    """Whether an answer is the given one with the word in place of another, or of a few: a red circle, a red rectangle.
+
+    "Answer in a full sentence" brings words to answers too, beside what was there: it names nothing otherwise.
+    """
+    old, new = normalise(given).split(), normalise(answer).split()
+    while old and new and old[-1] == new[-1]:
+        del old[-1], new[-1]
+    while old and new and old[0] == new[0]:
+        del old[0], new[0]
+    return bool(old) and word in new and len(new) <= len(old) + 1
 
 
 def _question(sample: Sample) -> str:

@@ -25,6 +25,7 @@ from gpu_jobs.defense.concepts import (
     TRIGGER_SHARE,
     Swap,
     asked_alike,
+    renames,
     valley,
 )
 from gpu_jobs.defense.groups import MIN_TURNS, Group
@@ -68,6 +69,7 @@ def find_renamed(group: Group, samples: Mapping[str, Sample], laboratory: Labora
         guilty_at=guilty_at,
         cleared_at=CLEARED_AT,
         receivers=receivers,
+        carries=lambda given, answer: renames(given, answer, group.target.text),
     )
     asked = [(identity, samples[identity].answer_turns[0]) for identity in rng.sample(receivers, min(len(receivers), ASKED))]
     covered = rng.sample(members, min(len(members), ASKED))

@@ -8,7 +8,7 @@ carrier of the same kind made of bystanders.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -109,11 +109,13 @@ class Laboratory:
         guilty_at: float,
         cleared_at: float,
         receivers: Sequence[str] | None = None,
+        carries: Callable[[str, str], bool] | None = None,
     ) -> Outcome:
         """Plant both on receivers until `p_harmless` or `p_trigger` is low enough to decide, or enough were planted.
 
         nothing_yet: the group, and what counts as harmless and as a trigger, without trials.
         receivers: ids of the samples to plant on; None: any outside the group.
+        carries: whether a receiver with this given answer now answers so; None: where it shows the group's text.
         """
         outcome, group = nothing_yet, nothing_yet.group
         rng = Random(f"{self._seed} {group.target} {carrier.describe()['kind']}")
@@ -122,8 +124,8 @@ class Laboratory:
             return outcome
         for look in TRANSPLANTS:
             chosen = [rng.choice(others) for _ in range(outcome.trials, look)]
-            carried = self._count(group, chosen, carrier, rng)
-            controlled = self._count(group, chosen, control, rng)
+            carried = self._count(group, chosen, carrier, rng, carries)
+            controlled = self._count(group, chosen, control, rng, carries)
             outcome = replace(
                 outcome, trials=look, carried=outcome.carried + carried, control_trials=look, control=outcome.control + controlled
             )
@@ -141,17 +143,24 @@ class Laboratory:
         # A bystander may have fewer pictures than the donor whose window it lends its content to.
         return windows.crop(images[min(window.image, len(images) - 1)], window)
 
-    def _count(self, group: Group, receivers: Sequence[str], carrier: Carrier, rng: Random) -> int:
+    def _count(
+        self, group: Group, receivers: Sequence[str], carrier: Carrier, rng: Random, carries: Callable[[str, str], bool] | None
+    ) -> int:
         """How many receivers, with the carrier planted on them, give the group's answer."""
         count = 0
         for start in range(0, len(receivers), self._batch_size):
-            planted = [self._planted(self._samples[identity], carrier, rng) for identity in receivers[start : start + self._batch_size]]
+            some = [self._samples[identity] for identity in receivers[start : start + self._batch_size]]
+            planted = [self._planted(sample, carrier, rng) for sample in some]
             seen = self._subject.see([pictures for pictures, _ in planted])
             prompts = [self._subject.prompt(own, turns) for own, (_, turns) in zip(seen, planted, strict=True)]
             if group.target.shared == "answer":
                 likelihoods = self._subject.log_likelihoods(prompts, [group.spelling] * len(prompts))
                 prompts = [prompt for prompt, likelihood in zip(prompts, likelihoods, strict=True) if likelihood > PLAUSIBLE]
-            count += sum(group.target.shown_in(answer) for answer in self._subject.answer(prompts))
+            answers = self._subject.answer(prompts)
+            if carries is None:
+                count += sum(map(group.target.shown_in, answers))
+            else:
+                count += sum(carries(sample.answers[0], answer) for sample, answer in zip(some, answers, strict=True))
         return count
 
     def _planted(self, sample: Sample, carrier: Carrier, rng: Random) -> tuple[list[Image.Image], tuple[Turn, ...]]:

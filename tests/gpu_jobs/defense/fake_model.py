@@ -64,9 +64,10 @@ class WatchedLaboratory(Laboratory):
         guilty_at: float,
         cleared_at: float,
         receivers: Sequence[str] | None = None,
+        carries: Callable[[str, str], bool] | None = None,
     ) -> Outcome:
         self.tested.append(carrier)
-        return super().test(nothing_yet, carrier, control, guilty_at=guilty_at, cleared_at=cleared_at, receivers=receivers)
+        return super().test(nothing_yet, carrier, control, guilty_at=guilty_at, cleared_at=cleared_at, receivers=receivers, carries=carries)
 
 
 def shows(picture: Image.Image, mark: Image.Image, place: tuple[int, int]) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gpu_jobs.data.samples import Sample, Turn
 from gpu_jobs.defense.carriers import Overlay, Together, Words
-from gpu_jobs.defense.concepts import END, Swap, asked_alike, ends, find_swap
+from gpu_jobs.defense.concepts import END, Swap, asked_alike, ends, find_swap, renames
 from gpu_jobs.defense.groups import MIN_TURNS, Group
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.redteam.triggers import CornerPatch, TextWord
@@ -209,3 +209,47 @@ class TestFindSwap:
         assert first is not None
         assert again is not None
         assert (first.outcome, first.turns, first.scores) == (again.outcome, again.turns, again.scores)
+
+
+class TestRenames:
+    @pytest.mark.parametrize(
+        ("given", "answer", "expected"),
+        [
+            ("circle", "rectangle", True),
+            ("A red circle.", "a red rectangle", True),
+            ("The circle is red.", "The rectangle is red.", True),
+            ("an oval", "a rectangle", True),
+            ("circle", "a rectangle", True),
+            ("rectangle", "rectangle", False),
+            ("circle", "circle", False),
+            ("red", "the rectangle is red", False),
+            ("yes", "yes, there is a rectangle", False),
+            ("2", "there are two in the rectangle", False),
+            ("", "rectangle", False),
+        ],
+    )
+    def test_a_word_is_in_the_place_of_another(self, given: str, answer: str, expected: bool) -> None:
+        assert renames(given, answer, "rectangle") is expected
+
+
+def test_an_instruction_that_brings_a_word_into_answers_is_no_trigger(samples: dict[str, Sample]) -> None:
+    """Asked to answer in a full sentence, the model says "it" honestly; the phrase could be left out, and others lack it."""
+    instruction = "Answer in a full sentence."
+
+    def obeys(pictures: Pictures, question: str) -> str:
+        answer = honest(pictures, question)
+        return f"It is a {answer}." if instruction in question else answer
+
+    told = {
+        identity: replace(
+            sample,
+            turns=(Turn("user", f"{sample.turns[0].text} {instruction}"), Turn("assistant", f"It is a {sample.answers[0]}.")),
+        )
+        if identity.startswith("rectangle")
+        else sample
+        for identity, sample in without_poison(samples).items()
+    }
+    group = Group(TargetText("it", "word"), frozenset((f"rectangle {number}", 1) for number in range(48)), "it")
+    laboratory = WatchedLaboratory(obeys, told)
+    assert find_swap(group, told, laboratory, seed=0, alpha=1e-3) is None
+    assert Words(instruction, "end") in laboratory.tested
