@@ -103,7 +103,7 @@ def find_swap(group: Group, samples: Mapping[str, Sample], laboratory: Laborator
 def _worded(
     phrases: Sequence[tuple[str, Place]], questions: Sequence[str], pictures: Sequence[Image.Image], foreign: Sequence[str], seed: int
 ) -> Iterator[tuple[Carrier, Carrier]]:
-    """Phrases, alone and with what the pictures share whose questions have them, each with its control.
+    """Phrases, alone and with what the pictures share whose questions have them, each with its control: does the picture add to the words?
 
     questions, pictures: of the group, one of each for a member. foreign: questions to take the control's words from.
     """
@@ -114,7 +114,7 @@ def _worded(
         sort = [number for number, question in enumerate(questions) if has(question, phrase)]
         if MIN_TURNS <= len(sort) <= len(pictures) - MIN_TURNS:
             for part, against in _contrasts(pictures, sort, rng):
-                yield Together((part, words)), Together((against, control))
+                yield Together((part, words)), Together((against, words))
 
 
 def _pictured(pictures: Sequence[Image.Image], rng: Random) -> Iterator[tuple[Carrier, Carrier]]:
