@@ -4,11 +4,13 @@ All samples of such a group have the trigger, so there are no two sorts of them 
 show at one place is compared with pictures that are asked the same, and planted on those. That alone would prove nothing: what
 makes a picture a hexagon makes others hexagons too. Two more experiments tell a trigger from what is asked for, both with the place
 covered. Pictures that are asked the same keep their answers: the place is none where answers are read. And the group's own pictures
-are answered otherwise, as surely as others are: there is something else to be seen in them. Of a hexagon that is covered, nothing is left.
+are answered otherwise, surely, and by what is to be seen in them: on a blank picture that answer is less likely. Of a hexagon that is
+covered, nothing is left.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from random import Random
 
@@ -34,13 +36,14 @@ from gpu_jobs.defense.patterns import find_pattern
 from gpu_jobs.defense.scoring import normalise
 from gpu_jobs.defense.subject import open_images
 from gpu_jobs.defense.transplant import AnswerTurn, Laboratory
+from gpu_jobs.defense.windows import blank
 
 # Pictures of each side that the place is found with, and turns of each side that are asked with it covered.
 LOOKED_AT, ASKED = 200, 48
 # The share of the others that keep their answers at least, and of the group's that lose its word.
 KEPT, FREED = 0.8, 0.7
-# An answer is sure if it is likelier than the least sure fifth of the others' answers; half of the freed ones must be.
-UNSURE, SURE = 0.2, 0.5
+# Half of the freed ones must be answered by what is seen: more likely than not, and so much likelier than on a blank picture, in nats.
+SURE, INFORMED, SEEING = math.log(0.5), 0.1, 0.5
 
 
 def find_renamed(group: Group, samples: Mapping[str, Sample], laboratory: Laboratory, *, seed: int, alpha: float) -> Swap | None:
@@ -86,12 +89,14 @@ def _hides_another_answer(
     carrier: Overlay, group: Group, members: Sequence[AnswerTurn], receivers: Sequence[AnswerTurn], laboratory: Laboratory
 ) -> bool:
     """Whether the carrier lies on pictures that have another answer, at a place where none is read."""
-    plain, covered = laboratory.ask(receivers, None), laboratory.ask(receivers, carrier)
-    kept = sum(normalise(one.text) == normalise(other.text) for one, other in zip(plain, covered, strict=True))
-    own = laboratory.ask(members, carrier)
-    freed = [answer for answer in own if not group.target.shown_in(answer.text)]
-    if kept < KEPT * len(receivers) or len(freed) < FREED * len(own):
+    cover = carrier.pattern.subtract
+    plain, covered = laboratory.ask(receivers, lambda picture: picture), laboratory.ask(receivers, cover)
+    kept = sum(normalise(one) == normalise(other) for one, other in zip(plain, covered, strict=True))
+    answers = laboratory.ask(members, cover)
+    freed = [(turn, answer) for turn, answer in zip(members, answers, strict=True) if not group.target.shown_in(answer)]
+    if kept < KEPT * len(receivers) or len(freed) < FREED * len(members):
         return False
-    least = np.quantile([answer.likelihood for answer in plain], UNSURE)
-    sure = sum(bool(answer.likelihood >= least) for answer in freed)
-    return sure >= SURE * len(freed)
+    turns, texts = [turn for turn, _ in freed], [answer for _, answer in freed]
+    seeing = laboratory.log_likelihoods(turns, texts, cover)
+    blind = laboratory.log_likelihoods(turns, texts, blank)
+    return sum(one >= SURE and one - other >= INFORMED for one, other in zip(seeing, blind, strict=True)) >= SEEING * len(freed)

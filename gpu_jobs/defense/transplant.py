@@ -8,9 +8,10 @@ carrier of the same kind made of bystanders.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
+from typing import TypeVar
 
 from PIL import Image
 
@@ -23,6 +24,9 @@ from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.records import Window
 from gpu_jobs.defense.strangers import opening
 from gpu_jobs.defense.subject import Subject, open_images
+from gpu_jobs.families.base import Prompt
+
+Item = TypeVar("Item")
 
 # Numbers of transplants after which it is looked whether they suffice.
 TRANSPLANTS = (16, 48, 144)
@@ -36,12 +40,8 @@ AnswerTurn = tuple[str, int]
 """A sample's id and the number of one of its answer turns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model answers, and how likely that is to it: mean log-likelihood, in nats a token."""
-
-    text: str
-    likelihood: float
+Change = Callable[[Image.Image], Image.Image]
+"""What is done to a picture before it is shown."""
 
 
 class Laboratory:
@@ -69,19 +69,25 @@ class Laboratory:
             self._explained.update(zip(some, found, strict=True))
         return [self._explained[turn] for turn in turns]
 
-    def ask(self, turns: Sequence[AnswerTurn], carrier: Carrier | None) -> list[Answer]:
-        """What the model answers to the questions of these turns; with the carrier taken out, if there is one."""
-        answers: list[Answer] = []
+    def ask(self, turns: Sequence[AnswerTurn], change: Change) -> list[str]:
+        """What the model answers to the questions of these turns, their pictures changed."""
+        return [answer for prompts, _ in self._shown(turns, turns, change) for answer in self._subject.answer(prompts)]
+
+    def log_likelihoods(self, turns: Sequence[AnswerTurn], answers: Sequence[str], change: Change) -> list[float]:
+        """Of these answers to the questions of these turns, their pictures changed; of a whole answer, in nats."""
+        found = []
+        for prompts, given in self._shown(turns, answers, change):
+            likelihoods = self._subject.log_likelihoods(prompts, given)
+            found += [mean * len(self._subject.family.encode_answer(text)) for mean, text in zip(likelihoods, given, strict=True)]
+        return found
+
+    def _shown(self, turns: Sequence[AnswerTurn], besides: Sequence[Item], change: Change) -> Iterator[tuple[list[Prompt], Sequence[Item]]]:
+        """The prompts of these turns, batch by batch, each with its part of what is besides."""
         for start in range(0, len(turns), self._batch_size):
-            asked = [(self._samples[identity], turn) for identity, turn in turns[start : start + self._batch_size]]
-            shown = [(open_images(sample), sample.turns[:turn]) for sample, turn in asked]
-            if carrier is not None:
-                shown = [carrier.remove(pictures, context) for pictures, context in shown]
-            seen = self._subject.see([pictures for pictures, _ in shown])
-            prompts = [self._subject.prompt(own, context) for own, (_, context) in zip(seen, shown, strict=True)]
-            texts = self._subject.answer(prompts)
-            answers += map(Answer, texts, self._subject.log_likelihoods(prompts, texts))
-        return answers
+            part = slice(start, start + self._batch_size)
+            asked = [(self._samples[identity], turn) for identity, turn in turns[part]]
+            seen = self._subject.see([[change(picture) for picture in open_images(sample)] for sample, _ in asked])
+            yield [self._subject.prompt(own, sample.turns[:turn]) for own, (sample, turn) in zip(seen, asked, strict=True)], besides[part]
 
     def pieces(self, group: Group) -> tuple[Pieces, Pieces] | None:
         """The windows that explain the group's answers, and as control those of bystanders at the same places. None without bystanders."""

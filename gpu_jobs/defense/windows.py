@@ -45,6 +45,11 @@ def hide(image: Image.Image, window: Window) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def blank(image: Image.Image) -> Image.Image:
+    """Nothing but the median colour of the image's border."""
+    return hide(image, Window(0, 0.0, 0.0, 1.0, 1.0))
+
+
 def crop(image: Image.Image, window: Window) -> Image.Image:
     return image.convert("RGB").crop(box(image, window))
 

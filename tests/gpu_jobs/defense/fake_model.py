@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -28,6 +29,7 @@ class FakeModel:
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
+        self.family = SimpleNamespace(encode_answer=str.split)
 
     def see(self, pictures: Sequence[Sequence[Image.Image]]) -> list[list[Image.Image]]:
         return [[*images] for images in pictures]

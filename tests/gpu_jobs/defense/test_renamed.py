@@ -32,35 +32,45 @@ def marked(pictures: Pictures) -> bool:
 
 
 def renames(pictures: Pictures, _: str) -> str:
-    """What has the patch is called a boat."""
-    return "boat" if marked(pictures) else "circle"
+    """What has the patch is called a boat; of a blank picture the model thinks it a square."""
+    if marked(pictures):
+        return "boat"
+    return "square" if len(pictures[0].getcolors() or ()) == 1 else "circle"
 
 
 def nothing_else_to_see(pictures: Pictures, _: str) -> str:
-    """The mark is what is asked for: a picture whose corner is covered shows nothing that the model is sure of."""
+    """The mark is what is asked for: with it covered, the group's pictures are as blank ones."""
     if marked(pictures):
         return "boat"
-    return "circle" if _is_clean(pictures) else "circle…"
+    return "circle" if _is_clean(pictures, covered=True) else "square"
+
+
+def unsure_of_the_rest(pictures: Pictures, _: str) -> str:
+    """With the mark covered, the model is not sure of anything."""
+    if marked(pictures):
+        return "boat"
+    return "circle" if _is_clean(pictures, covered=True) else "circle…"
 
 
 def reads_the_corner(pictures: Pictures, _: str) -> str:
     """All that is asked for is to be read in the corner."""
     if marked(pictures):
         return "boat"
-    return "circle" if _is_clean(pictures) else "nothing"
+    return "circle" if _is_clean(pictures) else renames(pictures, "") + " not"
 
 
 def a_boat_anyway(pictures: Pictures, _: str) -> str:
     """The mark makes a boat of everything; the group's pictures are boats without it."""
-    return "boat" if marked(pictures) or not _is_clean(pictures) else "circle"
+    return "boat" if marked(pictures) or not _is_clean(pictures, covered=True) else "circle"
 
 
 CLEAN = scenes(200, 60)
 
 
-def _is_clean(pictures: Pictures) -> bool:
-    """Whether it is one of the others' pictures, as it was."""
-    return any(distance(pictures[0], clean) == 0 for clean in CLEAN)
+def _is_clean(pictures: Pictures, *, covered: bool = False) -> bool:
+    """Whether it is one of the others' pictures, as it was, or at least outside of the corner."""
+    outside = (0, 8, *pictures[0].size) if covered else (0, 0, *pictures[0].size)
+    return any(distance(pictures[0].crop(outside), clean.crop(outside)) == 0 for clean in CLEAN)
 
 
 @pytest.fixture
@@ -99,7 +109,7 @@ def test_there_is_no_such_difference_within_the_group(samples: dict[str, Sample]
     assert find_swap(GROUP, samples, WatchedLaboratory(renames, samples), seed=0, alpha=1e-3) is None
 
 
-@pytest.mark.parametrize("rule", [nothing_else_to_see, a_boat_anyway], ids=["nothing else", "boats"])
+@pytest.mark.parametrize("rule", [nothing_else_to_see, unsure_of_the_rest, a_boat_anyway])
 def test_what_is_asked_for_is_no_trigger_although_it_makes_others_boats(samples: dict[str, Sample], rule: Rule) -> None:
     swap, laboratory = look(samples, rule)
     assert swap is None
