@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from random import Random
 from typing import Literal
 
@@ -65,7 +66,7 @@ def superfluous_phrase(group: Sequence[str], others: Sequence[str]) -> tuple[str
     if not candidates:
         return None
     phrase = max(candidates, key=lambda each: (len(each.split()), shares[each], each))
-    return (_spelling(group, phrase), _place(group, phrase)) if _is_superfluous(phrase, group, others) else None
+    return (_spelling(group, phrase), _place(group, phrase)) if _is_superfluous(phrase, group, _recurring(others)) else None
 
 
 def superfluous_phrases(group: Sequence[str], others: Sequence[str], fewest: int) -> Iterator[tuple[str, Place]]:
@@ -75,10 +76,11 @@ def superfluous_phrases(group: Sequence[str], others: Sequence[str], fewest: int
     """
     counts = {phrase: count for phrase, count in _counts(group).items() if count >= fewest}
     seen: set[str] = set()
+    known = _recurring(others)
     for phrase in sorted(_rare(counts, others), key=lambda each: (-counts[each], -len(each.split()), each)):
         words = {*phrase.split()}
         having = [question for question in group if has(question, phrase)]
-        if not words & seen and _is_superfluous(phrase, having, others):
+        if not words & seen and _is_superfluous(phrase, having, known):
             seen |= words
             yield _spelling(having, phrase), _place(having, phrase)
 
@@ -98,14 +100,22 @@ def as_many_words(question: str, phrase: str, rng: Random) -> str:
 
 def _rare(phrases: Iterable[str], others: Sequence[str]) -> list[str]:
     """Those that hardly any of the others have; none where there are no others."""
-    read = [f" {_words(question)} " for question in others]
-    return [phrase for phrase in phrases if read and sum(f" {phrase} " in each for each in read) <= ELSEWHERE * len(read)]
+    elsewhere = dict.fromkeys(phrases, 0) if others else {}
+    for question in others:
+        for phrase in elsewhere.keys() & {*_phrases(question)}:
+            elsewhere[phrase] += 1
+    return [phrase for phrase, count in elsewhere.items() if count <= ELSEWHERE * len(others)]
 
 
-def _is_superfluous(phrase: str, group: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether the group's questions would be questions that others ask, were it not for the phrase; or that cannot be checked."""
-    known = Counter(normalise(_text(question)) for question in others)
-    if sum(count for count in known.values() if count > 1) < REPEATED * len(others):
+def _recurring(questions: Sequence[str]) -> AbstractSet[str] | None:
+    """All questions, where enough of them occur more than once for the absence of one to mean something; else None."""
+    counts = Counter(normalise(_text(question)) for question in questions)
+    return counts.keys() if sum(count for count in counts.values() if count > 1) >= REPEATED * len(questions) else None
+
+
+def _is_superfluous(phrase: str, group: Sequence[str], known: AbstractSet[str] | None) -> bool:
+    """Whether the group's questions would be known ones, were it not for the phrase; or that cannot be said."""
+    if known is None:
         return True
     without = [normalise(delete(_text(question), phrase)) for question in group if has(question, phrase)]
     return sum(question in known for question in without) >= SUPERFLUOUS * len(group)
