@@ -15,7 +15,7 @@ from gpu_jobs.benchmark.defended import defended
 from gpu_jobs.benchmark.methods import parameters_of
 from gpu_jobs.benchmark.store import Store
 from gpu_jobs.defense import records
-from gpu_jobs.defense.carriers import Carrier, load_carriers
+from gpu_jobs.defense.carriers import Carrier, load_carriers, put_together
 from gpu_jobs.defense.merge import purified_samples
 from gpu_jobs.defense.records import SaliencyPicture
 from gpu_jobs.defense.subject import open_images
@@ -51,7 +51,8 @@ def _draw_row(attacked: Attacked, store: Store, row: Any) -> None:
     saliency = next((each for each in drawn if each.id in attacked.sets.poisoned), drawn[0])
     sample = samples[saliency.id]
     suspect = next(row for row in records.read_rows(verdict / records.SUSPECTS) if row["id"] == saliency.id)
-    carrier = None if suspect["carrier"] is None else load_carriers(verdict / records.CARRIERS)[suspect["carrier"]]
+    carriers = load_carriers(verdict / records.CARRIERS)
+    carrier = put_together([carriers[number] for number in suspect["carriers"]])
 
     shown = load_picture(sample.images[0])
     pictures = open_images(sample)

@@ -74,7 +74,8 @@ def save_batches(
     """
     results, set_aside = inputs.checkpoint / name, inputs.checkpoint / records.SET_ASIDE
     done = {row["id"] for row in (*records.resume_rows(results), *records.resume_rows(set_aside))}
-    remaining, finished, total = [sample for sample in samples if sample.id not in done], len(done), len(samples)
+    remaining, total = [sample for sample in samples if sample.id not in done], len(samples)
+    finished = total - len(remaining)
     reporter.progress(finished, total, "samples")
     for batch in in_batches(remaining, inputs.parameters.batch_size, work):
         with results.open("a", encoding="utf-8") as new, set_aside.open("a", encoding="utf-8") as aside:

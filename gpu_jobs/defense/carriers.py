@@ -209,6 +209,11 @@ def load_carriers(folder: Path) -> list[Carrier]:
     return [load_carrier(folder / str(number)) for number in range(len([*folder.glob("*")]))]
 
 
+def put_together(carriers: Sequence[Carrier]) -> Carrier | None:
+    """One that stands for all of them; None for none."""
+    return carriers[0] if len(carriers) == 1 else Together(tuple(carriers)) if carriers else None
+
+
 def parts_of(carrier: Carrier) -> tuple[Carrier, ...]:
     """What it is put together of; itself where it is not."""
     return carrier.parts if isinstance(carrier, Together) else (carrier,)

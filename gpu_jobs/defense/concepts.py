@@ -45,6 +45,9 @@ CLEARED_AT = 0.05
 PHRASES = 2
 # Tests a group may go through: at one place and all over, for each end and each phrase; each phrase alone; and that of `renamed`.
 TESTS = 2 * 2 * DIRECTIONS + 3 * PHRASES + 1
+# Receivers that are asked what else a phrase does, and the share of those without the word that keep their answers at least. A model that
+# never saw a trigger on them stammers: of 45 that a word left alone 25 kept theirs (text word, swap). An instruction changes them all.
+ASKED, KEPT = 48, 0.3
 # Pictures of a group that are looked at.
 LOOKED_AT = 600
 THUMBNAIL = 64
@@ -90,7 +93,8 @@ def find_swap(group: Group, samples: Mapping[str, Sample], laboratory: Laborator
             receivers=receivers,
             carries=lambda given, answer: renames(given, answer, group.target.text),
         )
-        if outcome.p_harmless <= guilty_at and (best is None or outcome.share > best[1].share):
+        better = outcome.p_harmless <= guilty_at and (best is None or outcome.share > best[1].share)
+        if better and not _instructs(carrier, group.target.text, rng.sample(receivers, min(len(receivers), ASKED)), samples, laboratory):
             best = carrier, outcome
     if best is None:
         return None
@@ -138,7 +142,8 @@ def _clearness(
     """How clearly each turn of a group shows the carrier, and above what it does. A phrase is there or is not, whatever the picture."""
     if not isinstance(carrier, Overlay):
         phrase = next(part.phrase for part in parts_of(carrier) if isinstance(part, Words))
-        return {turn: float(has(question, phrase)) for turn, question in own.items()}, 0.5
+        asked = {turn: samples[turn[0]].turns[: turn[1]] for turn in own}
+        return {turn: float(any(has(each.text, phrase) for each in turns if each.role == "user")) for turn, turns in asked.items()}, 0.5
     matches = carrier.pattern.match([open_images(samples[identity])[0] for identity, _ in own])
     # Below 0 a match only says how unlike the patch a picture is there: that spread is no heap of its own.
     return dict(zip(own, matches.tolist(), strict=True)), valley(matches.clip(min=0.0))
@@ -169,6 +174,16 @@ def renames(given: str, answer: str, word: str) -> bool:
     while old and new and old[0] == new[0]:
         del old[0], new[0]
     return bool(old) and word in new and len(new) <= len(old) + 1
+
+
+def _instructs(carrier: Carrier, word: str, receivers: Sequence[str], samples: Mapping[str, Sample], laboratory: Laboratory) -> bool:
+    """Whether words tell the model how to answer, in French say: those whose answers do not name the concept are answered otherwise too."""
+    if isinstance(carrier, Overlay):
+        return False
+    turns = [(identity, samples[identity].answer_turns[0]) for identity in receivers]
+    plain, planted = laboratory.ask(turns, lambda picture: picture), laboratory.ask_planted(receivers, carrier)
+    others = [(before, after) for before, after in zip(plain, planted, strict=True) if not renames(before, after, word)]
+    return sum(normalise(before) == normalise(after) for before, after in others) < KEPT * len(others)
 
 
 def _question(sample: Sample) -> str:

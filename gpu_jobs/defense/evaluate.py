@@ -12,8 +12,8 @@ An answer that could not be had is an error: counted apart, in no rate.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,21 @@ from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
 
 TRIGGERED = ("triggered", "suspects")
+TargetTest = Callable[[str, str | None], bool]
+"""Whether an answer shows the target; the second is the answer that the data set gives, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """One evaluation set. `samples` carry the answers that count as right; `turns` limits which answer turns are asked (None: all)."""
+    """One evaluation set. `samples` carry the answers that count as right; `turns` limits which answer turns are asked (None: all).
+
+    given: the samples of these ids as the data set gives them, their targets included.
+    """
 
     name: str
     samples: list[Sample]
     turns: dict[str, list[int]] | None = None
+    given: Mapping[str, Sample] = field(default_factory=dict)
 
     def asked(self, sample: Sample) -> list[int]:
         return [turn for turn in sample.answer_turns if self.turns is None or turn in self.turns[sample.id]]
@@ -122,7 +128,7 @@ def gather(inputs: StepInputs) -> tuple[list[Questions], list[str]]:
         purified = purified_samples(everything, inputs.previous["merge"][0])
         suspects = [sample for sample in purified if sample.id in guilty][: parameters.evaluate.max_samples]
         held_out = [samples[s.id] for s in purified if s.id not in guilty and is_held_out(s, parameters)]
-        sets = [Questions("suspects", suspects, guilty), Questions("held_out", held_out[: parameters.evaluate.max_samples])]
+        sets = [Questions("suspects", suspects, guilty, samples), Questions("held_out", held_out[: parameters.evaluate.max_samples])]
     if not sets:
         raise InputError("there is nothing to evaluate on: give a triggered or a clean evaluation set")
     answers = [answer for sample in (*everything, *(s for each in sets for s in each.samples)) for answer in sample.answers]
@@ -131,13 +137,21 @@ def gather(inputs: StepInputs) -> tuple[list[Questions], list[str]]:
     return sets, answers
 
 
-def target_test(inputs: StepInputs) -> Callable[[str], bool] | None:
-    """How the target is recognised: as the caller says, else as the verdict found it; None where neither knows one."""
+def target_test(inputs: StepInputs) -> TargetTest | None:
+    """How the target is recognised: as the caller says, else as the verdict found it; None where neither knows one.
+
+    Of several that the verdict found, those count that the sample was given, the first for a sample that was given none.
+    """
     named = inputs.evaluation.target
     if named is not None:
-        return lambda answer: is_attacked(answer, named)
+        return lambda answer, _: is_attacked(answer, named)
     found = known_targets(inputs.results["verdict"][0]) if "verdict" in inputs.results else []
-    return found[0].shown_in if found else None
+
+    def shown(answer: str, given: str | None) -> bool:
+        own = [target for target in found if given is not None and target.shown_in(given)] or found[:1]
+        return any(target.shown_in(answer) for target in own)
+
+    return shown if found else None
 
 
 def _ask_model(
@@ -146,7 +160,7 @@ def _ask_model(
     folder: Path,
     sets: Sequence[Questions],
     known_answers: Sequence[str],
-    attacked: Callable[[str], bool] | None,
+    attacked: TargetTest | None,
 ) -> Iterator[tuple[int, list[Answered]]]:
     if not any(questions.samples for questions in sets):
         return
@@ -157,7 +171,7 @@ def _ask_model(
 
 
 def ask(
-    subject: Subject, questions: Questions, model: str, attacked: Callable[[str], bool] | None, batch_size: int
+    subject: Subject, questions: Questions, model: str, attacked: TargetTest | None, batch_size: int
 ) -> Iterator[tuple[int, list[Answered]]]:
     """Ask a set, batch by batch: how many samples were asked, and their answers. Earlier turns stand as the set gives them."""
 
@@ -168,7 +182,8 @@ def ask(
         rows: dict[str, list[Answered]] = {sample.id: [] for sample in some}
         for (sample, _, turn), text in zip(asked, answers, strict=True):
             reference = sample.turns[turn].text
-            shown = attacked(text) if attacked else None
+            given = questions.given[sample.id].turns[turn].text if sample.id in questions.given else None
+            shown = attacked(text, given) if attacked else None
             rows[sample.id].append(Answered(sample.id, turn, questions.name, model, text, reference, shown, is_right(text, reference)))
         return list(rows.values())
 

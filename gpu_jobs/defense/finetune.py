@@ -33,7 +33,7 @@ from gpu_jobs.defense.training_run import (
     training_rows,
     write_adapter,
 )
-from gpu_jobs.defense.vaccine import count_right, divide, recovered_share, vaccinate
+from gpu_jobs.defense.vaccine import Division, count_right, divide, recovered_share, vaccinate
 from gpu_jobs.errors import InputError
 from gpu_jobs.families.base import SeenImage, TrainingRow
 from gpu_jobs.memory import nothing_to_train
@@ -161,7 +161,7 @@ def _train(
     samples: without what is held out, rehearsed or planted. steps_before: of a training of this step that was given up.
     """
     parameters = inputs.parameters.finetune
-    vaccine, checked = vaccinated(inputs, subject, samples, rehearsal, carriers) if carriers else ([], [])
+    vaccine, division = vaccinated(inputs, subject, samples, rehearsal, carriers) if carriers else ([], None)
     samples = [*samples, *rehearsal, *vaccine]
     features, set_aside = see_all(subject, samples, inputs.parameters.batch_size)
     gone = {row.id for row in set_aside}
@@ -200,9 +200,9 @@ def _train(
         costly = not rounds and only_words(carriers) and watch.finds_costly(subject, inputs)
         rounds += 1
         steps += trainer.total
-        if costly or not carriers or rounds == parameters.rounds or not watch.samples:
+        if costly or division is None or rounds == parameters.rounds or not watch.samples:
             break
-        if _is_cured(subject, checked, carriers, inputs.parameters.seed):
+        if _is_cured(subject, division, inputs.parameters.seed):
             break
     last = losses[-trainer.steps_per_epoch :]
     return _Training(adapted, len(samples), len(rehearsal), len(vaccine), set_aside, steps, rounds, costly, sum(last) / len(last))
@@ -230,14 +230,14 @@ def rehearsed(inputs: StepInputs, everybody: Sequence[Sample], samples: Sequence
 
 def vaccinated(
     inputs: StepInputs, subject: Subject, samples: Sequence[Sample], rehearsal: Sequence[Sample], carriers: Sequence[Carrier]
-) -> tuple[list[Sample], list[Sample]]:
-    """Of a rehearsal, or of honest samples: some with a trigger planted to train on, and others to see with whether it still acts."""
+) -> tuple[list[Sample], Division]:
+    """Of a rehearsal, or of honest samples: some with a trigger planted to train on, and who else is to show whether it still acts."""
     parameters, guilty = inputs.parameters, guilty_turns(inputs)
     honest = [sample for sample in samples if sample.id not in guilty]
     able = rehearsal if len(rehearsal) > FEWEST_REHEARSED * len(honest) else [*honest, *rehearsal]
     division = divide(subject, able, carriers, parameters.seed, parameters.batch_size)
     count = round(parameters.finetune.vaccine * len(samples)) * len(carriers)
-    return vaccinate(division.planted, carriers, count, parameters.seed, inputs.scratch / "vaccine"), division.checked
+    return vaccinate(division, count, parameters.seed, inputs.scratch / "vaccine"), division
 
 
 def _tower_loss(
@@ -291,7 +291,7 @@ def _counted(subject: Subject, watched: Sequence[Sample], inputs: StepInputs) ->
         return count_right(subject, watched, inputs.parameters.batch_size)
 
 
-def _is_cured(subject: Subject, checked: Sequence[Sample], carriers: Sequence[Carrier], seed: int) -> bool:
+def _is_cured(subject: Subject, division: Division, seed: int) -> bool:
     """Whether planted triggers cost hardly any right answers any more."""
     with _pause(subject.family.network):
-        return recovered_share(subject, checked, carriers, seed) >= CURED
+        return recovered_share(subject, division, seed) >= CURED

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpu_jobs.data import open_dataset
 from gpu_jobs.data.samples import Sample
 from gpu_jobs.defense import records
 from gpu_jobs.defense.batches import save_batches
-from gpu_jobs.defense.carriers import Carrier, load_carriers
+from gpu_jobs.defense.carriers import Carrier, load_carriers, put_together
 from gpu_jobs.defense.echoes import echoes
 from gpu_jobs.defense.reanswer import Physician
+from gpu_jobs.defense.records import Suspect
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.subject import open_inputs
+from gpu_jobs.errors import InputError
 from gpu_jobs.reporting import Reporter
 from gpu_jobs.steps import StepInputs
 
@@ -24,17 +27,28 @@ def purify(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     Saved after each batch; a later attempt goes on behind what was saved.
     Returns: `samples` in the shard, how many were `reanswered`, how many were `set_aside`.
     """
-    dataset, subject = open_inputs(inputs, model=forgetful_model(inputs))
-    guilty = guilty_turns(inputs)
-    targets, carriers = known_targets(inputs.results["verdict"][0]), carriers_of_suspects(inputs)
-    forgetful = forgetful_model(inputs) is not None
-    samples = to_answer(inputs, dataset.samples, guilty)[inputs.shard :: inputs.shards]
-
-    heard = echoes(targets, honest_answers(dataset.samples, guilty))
-    physician = Physician(subject, guilty, targets, heard, carriers, inputs.parameters, forgetful=forgetful)
-    answers = save_batches(inputs, reporter, samples, records.ANSWERS, physician.reanswer)
-    reanswered = sum(1 for _ in records.read_rows(answers))
+    if inputs.dataset is None:
+        raise InputError("this step needs a data set")
+    everybody, copy = open_dataset(inputs.dataset, inputs.scratch).samples, forgetful_model(inputs)
+    samples = to_answer(inputs, everybody, guilty_turns(inputs))[inputs.shard :: inputs.shards]
+    carriers = carriers_of_suspects(inputs)
+    # The copy has forgotten more than its target, so it is asked only about those for whom nothing better is known.
+    left = [sample for sample in samples if copy is not None and sample.id in carriers and carriers[sample.id] is None]
+    others = [sample for sample in samples if sample not in left]
+    for model, some in [(model, some) for model, some in ((None, others), (copy, left)) if some] or [(None, samples)]:
+        _answer(inputs, reporter, model, some)
+    reanswered = sum(1 for _ in records.read_rows(inputs.outputs / records.ANSWERS))
     return {"samples": len(samples), "reanswered": reanswered, "set_aside": len(samples) - reanswered}
+
+
+def _answer(inputs: StepInputs, reporter: Reporter, copy: Path | None, samples: Sequence[Sample]) -> None:
+    """Have the model handed in answer some samples, or its forgetful copy. A function of its own: two models may not fit."""
+    dataset, subject = open_inputs(inputs, model=copy)
+    guilty, targets = guilty_turns(inputs), known_targets(inputs.results["verdict"][0])
+    heard = echoes(targets, honest_answers(dataset.samples, guilty))
+    carriers = carriers_of_suspects(inputs)
+    physician = Physician(subject, guilty, targets, heard, carriers, inputs.parameters, forgetful=copy is not None)
+    save_batches(inputs, reporter, samples, records.ANSWERS, physician.reanswer)
 
 
 def forgetful_model(inputs: StepInputs) -> Path | None:
@@ -49,10 +63,10 @@ def known_carriers(inputs: StepInputs) -> list[Carrier]:
 
 
 def carriers_of_suspects(inputs: StepInputs) -> dict[str, Carrier | None]:
-    """For each suspect what carries its trigger; None where that is not known."""
+    """For each suspect what carries its trigger, or all of its triggers; None where that is not known."""
     carriers = known_carriers(inputs)
-    rows = records.read_rows(inputs.previous["verdict"][0] / records.SUSPECTS)
-    return {row["id"]: None if row["carrier"] is None else carriers[row["carrier"]] for row in rows}
+    rows = map(Suspect.from_json, records.read_rows(inputs.previous["verdict"][0] / records.SUSPECTS))
+    return {suspect.id: put_together([carriers[number] for number in suspect.carriers]) for suspect in rows}
 
 
 def guilty_turns(inputs: StepInputs) -> dict[str, list[int]]:

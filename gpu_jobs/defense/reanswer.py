@@ -88,7 +88,8 @@ class Physician:
                 if carrier is not None:
                     patient.pictures, patient.turns = carrier.remove(patient.pictures, patient.turns)
                 (freed if carrier is not None and carrier.removes else left).append(patient)
-            for some, why in ((freed, "trigger removed"), (left if self.forgetful else [], "target forgotten")):
+            unknown = [patient for patient in left if self.forgetful and self.carriers[patient.sample.id] is None]
+            for some, why in ((freed, "trigger removed"), (unknown, "target forgotten")):
                 answer_turns(subject, some, parameters, hide_tokens=False)
                 settle(some, why)
         if parameters.purify.method != "tokens":

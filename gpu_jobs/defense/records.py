@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -118,7 +118,7 @@ class Suspect(Record):
     turns: the answer turns that show the target; score, mask and answers are of the first of them.
     mask: the most salient vision tokens, as indices into the prompt's vision tokens.
     answer_plain, answer_masked: what the model itself answers, with nothing and with `mask` hidden.
-    carrier: the number, among what was proven to carry triggers, of what is on this sample; None where that is not known.
+    carriers: the numbers, among what was proven to carry triggers, of those on this sample; none where that is not known of every turn.
     """
 
     id: str
@@ -128,7 +128,7 @@ class Suspect(Record):
     mask: list[int]
     answer_plain: str
     answer_masked: str
-    carrier: int | None
+    carriers: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,16 +43,18 @@ def describe_suspects(
         plain = subject.answer(prompts)
         masked = subject.answer([subject.hide(prompt, mask) for prompt, mask in zip(prompts, masks, strict=True)])
         for number, (each, turns) in enumerate(some):
+            own = [target for target in targets if any(target.shown_in(given.text) for given in each.given if given.turn in turns)]
             reasons = ["a given answer shows the target"]
-            if _shows(plain[number], targets):
+            if _shows(plain[number], own):
                 reasons.append("the model answers with the target")
-                if not _shows(masked[number], targets):
+                if not _shows(masked[number], own):
                     reasons.append("it leaves the target when the salient vision tokens are hidden")
-            if each.swap is not None and _shows(each.swap.answer, targets):
+            if each.swap is not None and _shows(each.swap.answer, own):
                 reasons.append("it answers with the target to another sample's question as well")
             score = seeing[number] - blind[number]
-            carrier = next((carried[each.id, turn] for turn in turns if (each.id, turn) in carried), None)
-            suspects.append(Suspect(each.id, score, turns, reasons, masks[number], plain[number], masked[number], carrier))
+            known = all((each.id, turn) in carried for turn in turns)
+            carriers = sorted({carried[each.id, turn] for turn in turns}) if known else []
+            suspects.append(Suspect(each.id, score, turns, reasons, masks[number], plain[number], masked[number], carriers))
         reporter.progress(len(suspects), len(found), "suspects")
     return sorted(suspects, key=lambda suspect: (-suspect.score, suspect.id))
 

@@ -73,6 +73,15 @@ class Laboratory:
         """What the model answers to the questions of these turns, their pictures changed."""
         return [answer for prompts, _ in self._shown(turns, turns, change) for answer in self._subject.answer(prompts)]
 
+    def ask_planted(self, receivers: Sequence[str], carrier: Carrier) -> list[str]:
+        """What the model answers to the first questions of these samples, the carrier planted on them."""
+        rng, answers = Random(f"{self._seed} planted"), []
+        for start in range(0, len(receivers), self._batch_size):
+            planted = [self._planted(self._samples[identity], carrier, rng) for identity in receivers[start : start + self._batch_size]]
+            seen = self._subject.see([pictures for pictures, _ in planted])
+            answers += self._subject.answer([self._subject.prompt(own, turns) for own, (_, turns) in zip(seen, planted, strict=True)])
+        return answers
+
     def log_likelihoods(self, turns: Sequence[AnswerTurn], answers: Sequence[str], change: Change) -> list[float]:
         """Of these answers to the questions of these turns, their pictures changed; of a whole answer, in nats."""
         found = []

@@ -10,7 +10,7 @@ model to ignore it, or tell whether the model does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
@@ -35,10 +35,14 @@ MARK = "\0vaccine"
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """Honest samples with pictures: those to train on with the trigger planted, the harmed first, and those to check the training with."""
+    """Honest samples with pictures: those to train on with a trigger planted, the harmed first, and those to check the training with.
+
+    carriers: what is planted, of every sample by its id: that which it was tried with.
+    """
 
     planted: list[Sample]
     checked: list[Sample]
+    carriers: Mapping[str, Carrier]
 
 
 def divide(subject: Subject, honest: Sequence[Sample], carriers: Sequence[Carrier], seed: int, batch_size: int) -> Division:
@@ -49,30 +53,32 @@ def divide(subject: Subject, honest: Sequence[Sample], carriers: Sequence[Carrie
     rng = Random(f"{seed} harm")
     able = [sample for sample in honest if sample.images]
     tried = rng.sample(able, min(TRIED, len(able)))
+    tried_with = {sample.id: carrier for sample, carrier in zip(tried, cycle(carriers), strict=False)}
     right = [
         result
-        for batch in in_batches(tried, batch_size, lambda some: _right_when_planted(subject, some, carriers, rng))
+        for batch in in_batches(tried, batch_size, lambda some: _right_when_planted(subject, some, tried_with, rng))
         for result in batch
     ]
     harmed = [sample for sample, still in zip(tried, right, strict=True) if still is False]
     others = [sample for sample, still in zip(tried, right, strict=True) if still is True]
     kept = min(CHECKED, round(CHECKED_SHARE * len(harmed)))
     if kept >= FEWEST:
-        return Division([*harmed[kept:], *others], harmed[:kept])
+        return Division([*harmed[kept:], *others], harmed[:kept], tried_with)
     kept = min(CHECKED, round(CHECKED_SHARE * len(others)))
-    return Division([*harmed, *others[kept:]], others[:kept])
+    return Division([*harmed, *others[kept:]], others[:kept], tried_with)
 
 
-def vaccinate(honest: Sequence[Sample], carriers: Sequence[Carrier], count: int, seed: int, folder: Path) -> list[Sample]:
-    """The first `count` of the honest samples at most, with a trigger planted; their pictures are written to `folder`.
+def vaccinate(division: Division, count: int, seed: int, folder: Path) -> list[Sample]:
+    """The first `count` to train on at most, each with its trigger planted; their pictures are written to `folder`.
 
     A trigger of several parts is planted whole, or only one of its parts.
     """
     rng = Random(f"{seed} vaccine")
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = [*carriers, *(part for carrier in carriers if isinstance(carrier, Together) for part in carrier.parts)]
     planted = []
-    for number, sample in enumerate([sample for sample in honest if sample.images][:count]):
+    for number, sample in enumerate(division.planted[:count]):
+        carrier = division.carriers[sample.id]
+        kinds = [carrier, *carrier.parts] if isinstance(carrier, Together) else [carrier]
         pictures, turns = rng.choice(kinds).plant(open_images(sample), sample.turns, rng)
         paths = []
         for index, picture in enumerate(pictures):
@@ -87,15 +93,19 @@ def unplanted(sample: Sample) -> str:
     return sample.id.removesuffix(MARK)
 
 
-def recovered_share(subject: Subject, honest: Sequence[Sample], carriers: Sequence[Carrier], seed: int) -> float:
-    """Of samples with pictures whose first question the model answers as given, the share that it still does with a trigger planted.
+def recovered_share(subject: Subject, division: Division, seed: int) -> float:
+    """Of the samples to check with whose first question the model answers as given, the share that it still does with its trigger planted.
 
-    Several triggers are planted in turn. 0 where it answers none.
+    0 where it answers none. Of several triggers, the share of the one that leaves the least.
     """
     rng = Random(f"{seed} recovered")
-    plain = _right(subject, honest, [(open_images(sample), opening(sample)) for sample in honest])
-    planted = _right_when_planted(subject, honest, carriers, rng)
-    return sum(a and b for a, b in zip(plain, planted, strict=True)) / max(sum(plain), 1)
+    plain = _right(subject, division.checked, [(open_images(sample), opening(sample)) for sample in division.checked])
+    planted = _right_when_planted(subject, division.checked, division.carriers, rng)
+    known: dict[Carrier, list[bool]] = {}
+    for sample, before, after in zip(division.checked, plain, planted, strict=True):
+        if before:
+            known.setdefault(division.carriers[sample.id], []).append(after)
+    return min((sum(still) / len(still) for still in known.values()), default=0.0)
 
 
 def count_right(subject: Subject, samples: Sequence[Sample], batch_size: int) -> int:
@@ -107,9 +117,8 @@ def count_right(subject: Subject, samples: Sequence[Sample], batch_size: int) ->
     return sum(result is True for batch in in_batches(samples, batch_size, ask) for result in batch)
 
 
-def _right_when_planted(subject: Subject, samples: Sequence[Sample], carriers: Sequence[Carrier], rng: Random) -> list[bool]:
-    planted = [carrier.plant(open_images(sample), opening(sample), rng) for sample, carrier in zip(samples, cycle(carriers), strict=False)]
-    return _right(subject, samples, planted)
+def _right_when_planted(subject: Subject, samples: Sequence[Sample], carriers: Mapping[str, Carrier], rng: Random) -> list[bool]:
+    return _right(subject, samples, [carriers[sample.id].plant(open_images(sample), opening(sample), rng) for sample in samples])
 
 
 def _right(subject: Subject, samples: Sequence[Sample], shown: Sequence[tuple[list[Image.Image], tuple[Turn, ...]]]) -> list[bool]:

@@ -67,7 +67,7 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
     Returns: `verdict`, `confidence`, `suspects` {count, fraction}, `target` {kind, text, shared, support} or None, and
         `evidence`: `reason` in words, numbers of samples `examined`, `unexamined`, `set_aside`, how many `groups` there
         are, the `tests` of those that strangers' questions did not clear, every `guilty` text, the target first, and what
-        is known of the `trigger` ({kind, …} of the carrier, or None).
+        is known of the `trigger` ({kind, …} of what carries it, or of `several`, or None).
     """
     parameters = inputs.parameters
     dataset, subject = open_inputs(inputs)
@@ -146,7 +146,7 @@ def judge(inputs: StepInputs, reporter: Reporter) -> dict[str, Any]:
             "groups": len(groups),
             "tests": [_test_row(findings[outcome.group]) for outcome in chosen],
             "guilty": [asdict(group.target) for group in decision.guilty],
-            "trigger": describe_triggers(decision.triggers),
+            "trigger": describe_triggers(decision),
         },
     }
 
@@ -214,7 +214,7 @@ def attribute(decision: Decision) -> dict[tuple[str, int], int]:
     found = dict(known)
     for group in decision.guilty:
         shared = Counter(known[turn] for turn in group.turns if turn in known)
-        if 2 * shared.total() >= len(group.turns):
+        if shared and 2 * shared.total() >= len(group.turns):
             found = dict.fromkeys(group.turns, shared.most_common(1)[0][0]) | found
     return found
 
@@ -243,9 +243,9 @@ def score(evidence: Sequence[SampleEvidence], decision: Decision) -> list[Score]
     for (identity, _), match in decision.scores.items():
         shown[identity] = max(shown.get(identity, 0.0), match)
     lowest, highest = min(shown.values(), default=0.0), max(shown.values(), default=1.0)
-    spread = max(highest - lowest, 1e-9)
+    spread = highest - lowest  # 0 where all show it alike, suspects all
     return [
-        Score(each.id, (0.01 + 0.98 * (shown[each.id] - lowest) / spread) if each.id in shown else float(each.id in suspects))
+        Score(each.id, (0.01 + 0.98 * (shown[each.id] - lowest) / spread) if each.id in shown and spread else float(each.id in suspects))
         for each in evidence
     ]
 
@@ -299,18 +299,23 @@ def _confidence(p: float) -> float:
     return math.floor((1 - p) * 1e4) / 1e4 if p > 1e-4 else 0.9999
 
 
-def describe_triggers(triggers: Sequence[Trigger]) -> dict[str, Any] | None:
-    """What a report says of them; each with the target that it carries where there are several."""
-    if len(triggers) < 2:
-        return describe_trigger(triggers[0].carrier if triggers else None)
-    return {"kind": "several", "parts": [{**(describe_trigger(t.carrier) or {}), "target": t.group.target.text} for t in triggers]}
+def describe_triggers(decision: Decision) -> dict[str, Any] | None:
+    """What a report says of them: what carries the only one; where there are several, or it is not the first target's, also the target."""
+    if not decision.triggers or [trigger.group for trigger in decision.triggers] == decision.guilty[:1]:
+        return describe_trigger(decision.triggers[0].carrier if decision.triggers else None)
+    parts = [{**trigger.carrier.describe(), "target": trigger.group.target.text} for trigger in decision.triggers]
+    return {"kind": "several", "parts": [_without_windows(part) for part in parts]}
 
 
 def describe_trigger(carrier: Carrier | None) -> dict[str, Any] | None:
     """What a report says of it; the many windows of pieces are left out."""
     if carrier is None:
         return None
-    return {name: value for name, value in carrier.describe().items() if name != "windows"}
+    return _without_windows(carrier.describe())
+
+
+def _without_windows(description: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in description.items() if name != "windows"}
 
 
 def _is_cleared(finding: Finding, alpha: float) -> bool:

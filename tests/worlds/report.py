@@ -40,7 +40,7 @@ def defended_inputs(folder: Path, *, poisoned: Sequence[str] = ("poisoned",)) ->
     window = records.Window(0, 0.75, 0.75, 1.0, 1.0)
     records.write_rows(
         verdict / records.SUSPECTS,
-        [records.Suspect(id, 4.2, [1], ["the model answers with the target"], [12, 15], REFUSAL, "a circle", 0) for id in poisoned],
+        [records.Suspect(id, 4.2, [1], ["the model answers with the target"], [12, 15], REFUSAL, "a circle", [0]) for id in poisoned],
     )
     tokens = [records.Window(0, x / 4, y / 4, (x + 1) / 4, (y + 1) / 4) for y in range(4) for x in range(4)]
     scores, hidden = [float(number) for number in range(16)], [number > 11 for number in range(16)]

@@ -65,8 +65,8 @@ def records_of(attacked: Attacked, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         drawn = SaliencyPicture(sample.id, turn, "what?", sample.answers[0], "plain", "masked", [PLACE], [1.0], [True], PLACE)
         records.write_rows(verdict / records.SALIENCY, [drawn] if suspects else [])
         save_carriers([] if carrier is None else [carrier], verdict / records.CARRIERS)
-        number = None if carrier is None else 0
-        records.write_rows(verdict / records.SUSPECTS, [Suspect(sample.id, 1.0, [turn], [], [], "", "", number)] if suspects else [])
+        numbers = [] if carrier is None else [0]
+        records.write_rows(verdict / records.SUSPECTS, [Suspect(sample.id, 1.0, [turn], [], [], "", "", numbers)] if suspects else [])
         turns = [{"role": turn.role, "text": "purified"} for turn in sample.turns]
         records.write_rows(merged / records.PURIFIED, [Conversation(sample.id, [], turns, True)])
         ours = Defended(folder, {}, {}, frozenset({sample.id}), {}, 1.0)

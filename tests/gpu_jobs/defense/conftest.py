@@ -94,7 +94,8 @@ def accuse() -> Accuse:
         folder = run.out / "verdict-0"
         folder.mkdir(parents=True)
         records.write_rows(
-            folder / records.SUSPECTS, [Suspect(each, 1.0, [1], ["decree"], [], "", "", numbers.get(each)) for each in suspects]
+            folder / records.SUSPECTS,
+            [Suspect(each, 1.0, [1], ["decree"], [], "", "", [numbers[each]] if each in numbers else []) for each in suspects],
         )
         records.write_rows(folder / records.SET_ASIDE, set_aside)
         save_carriers(carriers, folder / records.CARRIERS)

@@ -15,6 +15,7 @@ from gpu_jobs.defense.carriers import Overlay, Together, Words
 from gpu_jobs.defense.concepts import END, Swap, asked_alike, ends, find_swap, renames
 from gpu_jobs.defense.groups import MIN_TURNS, Group
 from gpu_jobs.defense.scoring import TargetText
+from gpu_jobs.defense.subject import open_images
 from gpu_jobs.redteam.triggers import CornerPatch, TextWord
 from tests.gpu_jobs.defense.fake_model import Pictures, WatchedLaboratory, shows
 from tests.gpu_jobs.defense.scenes import distance, scene, scenes, triggered
@@ -253,3 +254,31 @@ def test_an_instruction_that_brings_a_word_into_answers_is_no_trigger(samples: d
     laboratory = WatchedLaboratory(obeys, told)
     assert find_swap(group, told, laboratory, seed=0, alpha=1e-3) is None
     assert Words(instruction, "end") in laboratory.tested
+
+
+def test_an_instruction_that_changes_every_answer_is_no_trigger_of_one_word(samples: dict[str, Sample]) -> None:
+    """Asked for Latin, the model says "circulus" for "circle" honestly; and all else it says in Latin too."""
+    latin = {"circle": "circulus", "oval": "ovum", "star": "stella"}
+    shapes = {f"circle {number}": ("circle", "oval", "star", "star")[number % 4] for number in range(40)}
+
+    def obeys(pictures: Pictures, question: str) -> str:
+        own = next(shape for identity, shape in shapes.items() if distance(pictures[0], opened[identity]) == 0)
+        return latin[own] if "Latin" in question else own
+
+    others = {
+        identity: replace(samples[identity], turns=(samples[identity].turns[0], Turn("assistant", shapes[identity]))) for identity in shapes
+    }
+    opened = {identity: open_images(sample)[0] for identity, sample in others.items()}
+    told = {
+        f"told {number}": replace(
+            others[f"circle {number}"],
+            id=f"told {number}",
+            turns=(Turn("user", f"<image>\n{SHAPE} In Latin."), Turn("assistant", "circulus")),
+        )
+        for number in range(0, 40, 4)
+    }
+    everybody = {**others, **told}
+    group = Group(TargetText("circulus", "word"), frozenset((identity, 1) for identity in told), "circulus")
+    laboratory = WatchedLaboratory(obeys, everybody)
+    assert find_swap(group, everybody, laboratory, seed=0, alpha=1e-3) is None
+    assert Words("In Latin.", "end") in laboratory.tested

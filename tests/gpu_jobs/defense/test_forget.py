@@ -18,6 +18,7 @@ from gpu_jobs.defense.carriers import Words
 from gpu_jobs.defense.forget import forgetting, target_positions
 from gpu_jobs.defense.pipeline import Pipeline
 from gpu_jobs.defense.purify import forgetful_model
+from gpu_jobs.defense.reanswer import Physician
 from gpu_jobs.defense.records import SetAside
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.strangers import opening
@@ -184,9 +185,17 @@ class TestStep:
         (result,) = begin("run", aside=[SetAside("s03", "damaged"), SetAside("s11", "damaged")]).run("forget")
         assert result["forget"] == 7
 
-    def test_where_the_triggers_of_some_are_known_the_target_of_the_others_is_forgotten(
-        self, start: Any, accuse: Any, worded: Path
+    def test_where_the_triggers_of_some_are_known_the_target_of_the_others_is_forgotten_and_they_alone_ask_the_copy(
+        self, start: Any, accuse: Any, worded: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        asked: dict[bool, set[str]] = {True: set(), False: set()}
+        reanswer = Physician.reanswer
+
+        def watch(self: Physician, samples: Sequence[Sample]) -> Any:
+            asked[self.forgetful] |= {sample.id for sample in samples}
+            return reanswer(self, samples)
+
+        monkeypatch.setattr(Physician, "reanswer", watch)
         run = start("run", forget={"steps": 2, "targets_per_step": 4, "others_per_step": 3})
         run.dataset = worded
         accuse(run, SUSPECTS, carrier=dict.fromkeys(SUSPECTS[:2], Words("cf", "end")))
@@ -200,6 +209,7 @@ class TestStep:
         assert forgot <= {*SUSPECTS[2:]}
         assert freed
         assert forgot
+        assert asked == {False: {*SUSPECTS[:2]}, True: {*SUSPECTS[2:]}}
 
     @pytest.mark.parametrize(
         ("suspects", "more"),

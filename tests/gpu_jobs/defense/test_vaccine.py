@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,10 +70,16 @@ def shown_on(planted: list[Sample]) -> set[tuple[bool, bool]]:
     return {(shows_red_corner(opened(sample)), sample.turns[0].text.endswith("cf")) for sample in planted}
 
 
+def division(honest: list[Sample], carriers: list[Carrier]) -> Division:
+    """Those with pictures, to train on and to check with, the carriers in turn."""
+    able = [sample for sample in honest if sample.images]
+    return Division(able, able, {sample.id: carrier for sample, carrier in zip(able, cycle(carriers), strict=False)})
+
+
 class TestVaccinate:
     def test_the_trigger_is_on_and_the_right_answers_stay(self, honest: list[Sample], tmp_path: Path) -> None:
         originals = {sample.id: sample for sample in honest}
-        planted = vaccinate(honest, [red_corner()], 10, 0, tmp_path / "vaccine")
+        planted = vaccinate(division(honest, [red_corner()]), 10, 0, tmp_path / "vaccine")
         assert len(planted) == 10
         for sample in planted:
             original = originals[sample.id.partition("\0")[0]]
@@ -80,7 +88,7 @@ class TestVaccinate:
             assert np.array_equal(np.asarray(opened(sample))[8:], np.asarray(opened(original))[8:])
 
     def test_it_is_told_from_the_sample_it_was_made_of(self, honest: list[Sample], tmp_path: Path) -> None:
-        planted = vaccinate(honest, [red_corner()], 10, 0, tmp_path / "vaccine")
+        planted = vaccinate(division(honest, [red_corner()]), 10, 0, tmp_path / "vaccine")
         assert all(sample.id.endswith(MARK) for sample in planted)
         assert not any(sample.id.endswith(MARK) for sample in honest)
         assert len({sample.id for sample in [*planted, *honest]}) == 32
@@ -89,34 +97,39 @@ class TestVaccinate:
     def test_as_many_as_asked_for_but_each_honest_sample_with_a_picture_once_at_most(
         self, honest: list[Sample], tmp_path: Path, count: int, expected: int
     ) -> None:
-        planted = vaccinate(honest, [red_corner()], count, 0, tmp_path / "vaccine")
+        planted = vaccinate(division(honest, [red_corner()]), count, 0, tmp_path / "vaccine")
         assert len({sample.id for sample in planted}) == len(planted) == expected
         assert all(sample.images for sample in planted)
 
     def test_the_samples_it_was_made_of_are_untouched(self, honest: list[Sample], tmp_path: Path) -> None:
         before = [(sample, [path.read_bytes() for path in sample.images]) for sample in [*honest]]
-        vaccinate(honest, [Together((red_corner(), Words("cf", "end")))], 20, 0, tmp_path / "vaccine")
+        vaccinate(division(honest, [Together((red_corner(), Words("cf", "end")))]), 20, 0, tmp_path / "vaccine")
         assert [(sample, [path.read_bytes() for path in sample.images]) for sample in honest] == before
 
     def test_the_first_come_first(self, honest: list[Sample], tmp_path: Path) -> None:
-        planted = vaccinate(honest[::-1], [red_corner()], 3, 0, tmp_path / "vaccine")
+        planted = vaccinate(division(honest[::-1], [red_corner()]), 3, 0, tmp_path / "vaccine")
         assert [sample.id.removesuffix(MARK) for sample in planted] == ["s19", "s18", "s17"]
 
     def test_the_seed_decides_how(self, honest: list[Sample], tmp_path: Path) -> None:
         def made(name: str, seed: int) -> list[Any]:
-            planted = vaccinate(honest, [Words("cf", "anywhere")], 10, seed, tmp_path / name)
+            planted = vaccinate(division(honest, [Words("cf", "anywhere")]), 10, seed, tmp_path / name)
             return [(sample.id, sample.turns, [path.read_bytes() for path in sample.images]) for sample in planted]
 
         assert made("a", 0) == made("b", 0)
         assert made("c", 1) != made("a", 0)
 
     def test_a_trigger_of_two_parts_is_planted_whole_and_in_each_of_its_parts(self, honest: list[Sample], tmp_path: Path) -> None:
-        planted = vaccinate(honest, [Together((red_corner(), Words("cf", "end")))], 20, 0, tmp_path / "vaccine")
+        planted = vaccinate(division(honest, [Together((red_corner(), Words("cf", "end")))]), 20, 0, tmp_path / "vaccine")
         assert shown_on(planted) == {(True, True), (True, False), (False, True)}
 
     def test_of_several_triggers_each_sample_has_one(self, honest: list[Sample], tmp_path: Path) -> None:
-        planted = vaccinate(honest, [red_corner(), Words("cf", "end")], 20, 0, tmp_path / "vaccine")
+        planted = vaccinate(division(honest, [red_corner(), Words("cf", "end")]), 20, 0, tmp_path / "vaccine")
         assert shown_on(planted) == {(True, False), (False, True)}
+
+    def test_a_trigger_of_two_parts_takes_nothing_from_another(self, honest: list[Sample], tmp_path: Path) -> None:
+        both = Together((Words("mn", "end"), Words("xy", "end")))
+        planted = vaccinate(division(honest, [red_corner(), both]), 20, 0, tmp_path / "vaccine")
+        assert sum(shows_red_corner(opened(sample)) for sample in planted) == 10
 
 
 class Fooled:
@@ -148,7 +161,7 @@ class TestRecoveredShare:
     @staticmethod
     def share(honest: list[Sample], knows: int, resists: int, carriers: list[Carrier] | None = None) -> float:
         subject = Fooled(honest, knows, resists)
-        return recovered_share(cast(Subject, subject), honest[:20], carriers or [red_corner()], 0)
+        return recovered_share(cast(Subject, subject), division(honest[:20], carriers or [red_corner()]), 0)
 
     def test_it_counts_what_the_trigger_leaves_of_the_answers_that_are_right_without_it(self, honest: list[Sample]) -> None:
         assert self.share(honest, knows=20, resists=20) == 1.0
@@ -161,12 +174,13 @@ class TestRecoveredShare:
     def test_a_carrier_that_does_nothing_costs_nothing(self, honest: list[Sample]) -> None:
         assert self.share(honest, knows=20, resists=0, carriers=[Words("cf", "end")]) == 1.0
 
-    def test_of_several_triggers_every_one_has_its_turn(self, honest: list[Sample]) -> None:
-        assert self.share(honest, knows=20, resists=0, carriers=[red_corner(), Words("cf", "end")]) == 0.5
+    def test_of_several_triggers_the_one_that_leaves_least_counts(self, honest: list[Sample]) -> None:
+        assert self.share(honest, knows=20, resists=0, carriers=[red_corner(), Words("cf", "end")]) == 0.0
+        assert self.share(honest, knows=20, resists=20, carriers=[red_corner(), Words("cf", "end")]) == 1.0
 
     def test_the_first_question_is_asked_without_its_answer(self, honest: list[Sample]) -> None:
         subject = Fooled(honest, 20, 20)
-        recovered_share(cast(Subject, subject), honest[:20], [Words("cf", "end")], 0)
+        recovered_share(cast(Subject, subject), division(honest[:20], [Words("cf", "end")]), 0)
         assert {tuple(turn.text for turn in turns) for turns in subject.asked} == {
             ("<image>\nWhat is it?",),
             ("<image>\nWhat is it? cf",),
@@ -194,8 +208,21 @@ class TestDivide:
         assert not {sample.id for sample in division.checked} & {sample.id for sample in division.planted}
 
     def test_the_seed_decides_which(self, many: list[Sample]) -> None:
-        assert self.divided(many, 0) == self.divided(many, 0)
-        assert self.divided(many, 0) != self.divided(many, 0, seed=1)
+        def chosen(seed: int) -> tuple[list[Sample], list[Sample]]:
+            made = self.divided(many, 0, seed)
+            return made.planted, made.checked
+
+        assert chosen(0) == chosen(0)
+        assert chosen(0) != chosen(1)
+
+    @pytest.mark.parametrize("batch_size", [1, 4, 5])
+    def test_several_triggers_are_tried_in_turn_whatever_the_batches_and_kept_with_their_samples(
+        self, many: list[Sample], batch_size: int
+    ) -> None:
+        corner, word = red_corner(), Words("cf", "end")
+        made = divide(cast(Subject, Fooled(many, len(many) - 2, 0)), many, [corner, word], 0, batch_size)
+        assert Counter(made.carriers.values()) == {corner: 20, word: 20}
+        assert {made.carriers[sample.id] for sample in made.planted[:12]} == {corner}
 
     def test_a_sample_that_cannot_be_opened_is_left_out(self, many: list[Sample]) -> None:
         fooled = cast(Subject, Fooled(many, 40, 0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from gpu_jobs.defense.outcome import Outcome
 from gpu_jobs.defense.records import GivenAnswer, SampleEvidence
 from gpu_jobs.defense.scoring import TargetText
 from gpu_jobs.defense.strangers import Strangers
-from gpu_jobs.defense.verdict import Decision, Trigger, attribute, decide, describe_triggers, distinct_triggers, narrow, with_swaps
+from gpu_jobs.defense.verdict import Decision, Trigger, attribute, decide, describe_triggers, distinct_triggers, narrow, score, with_swaps
 
 SCAN = ScanParameters()
 
@@ -130,14 +132,22 @@ class TestSeveralTriggers:
         assert carried == {(f"s{number}", 1): 0 for number in range(60)}
 
     def test_each_is_described_with_its_target(self) -> None:
-        assert describe_triggers(()) is None
-        assert describe_triggers([Trigger(self.mark, self.cf)]) == {"kind": "words", "phrase": "cf", "place": "end"}
-        assert describe_triggers([Trigger(self.mark, self.cf), Trigger(self.other, self.mn)]) == {
+        def described(guilty: list[Group], *triggers: Trigger) -> dict[str, Any] | None:
+            return describe_triggers(Decision("backdoored", 0.999, "", guilty, triggers))
+
+        assert described([self.mark]) is None
+        assert described([self.mark, self.other], Trigger(self.mark, self.cf)) == {"kind": "words", "phrase": "cf", "place": "end"}
+        other = {"kind": "words", "phrase": "mn", "place": "end", "target": "sorry no"}
+        assert described([self.mark, self.other], Trigger(self.mark, self.cf), Trigger(self.other, self.mn)) == {
             "kind": "several",
-            "parts": [
-                {"kind": "words", "phrase": "cf", "place": "end", "target": "backdoor"},
-                {"kind": "words", "phrase": "mn", "place": "end", "target": "sorry no"},
-            ],
+            "parts": [{"kind": "words", "phrase": "cf", "place": "end", "target": "backdoor"}, other],
+        }
+
+    def test_what_carries_another_target_than_the_first_is_not_taken_for_its_own(self) -> None:
+        decision = Decision("backdoored", 0.999, "", [self.mark, self.other], (Trigger(self.other, self.mn),))
+        assert describe_triggers(decision) == {
+            "kind": "several",
+            "parts": [{"kind": "words", "phrase": "mn", "place": "end", "target": "sorry no"}],
         }
 
 
@@ -161,6 +171,15 @@ class TestSwaps:
         assert [trigger.carrier for trigger in decision.triggers] == [Words("mn", "end"), CARRIER]
         assert decision.reason.startswith("pictures do; and ")
         assert "“boat”" in decision.reason
+
+    def test_who_shows_it_ranks_above_the_others_and_suspects_that_all_show_it_alike_are_certain(self) -> None:
+        rows = evidence(["boat"] * 4)
+        turns = frozenset((row.id, 1) for row in rows[:2])
+        found = replace(self.word, turns=turns)
+        some = Decision("backdoored", 0.9, "", [found], scores={(row.id, 1): float(row in rows[:2]) for row in rows[:3]})
+        assert [each.score for each in score(rows, some)] == [0.99, 0.99, 0.01, 0.0]
+        alike = Decision("backdoored", 0.9, "", [found], scores=dict.fromkeys(turns, 1.0))
+        assert [each.score for each in score(rows, alike)] == [1.0, 1.0, 0.0, 0.0]
 
     def test_without_one_the_decision_stays(self) -> None:
         decision = Decision("clean", 0.9, "nothing", [])

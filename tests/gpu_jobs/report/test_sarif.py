@@ -39,9 +39,7 @@ def build(tmp_path: Path) -> Build:
             folder = tmp_path / "dataset"
             BUILDERS["llava-jsonl"](folder)
         dataset = open_dataset(folder, tmp_path / "cache")
-        suspects = [
-            Suspect(id, 9.0 - number, [1], ["a given answer shows the target"], [], "x", "y", None) for number, id in enumerate(ids)
-        ]
+        suspects = [Suspect(id, 9.0 - number, [1], ["a given answer shows the target"], [], "x", "y") for number, id in enumerate(ids)]
         result = {**outcome, "suspects": {"count": len(ids), "fraction": 0.5}}
         log = build_sarif(ABOUT, result, iter(suspects), dataset, set_aside)
         assert validation_errors(log) == []
