@@ -54,7 +54,7 @@ class ScanParameters(Parameters):
 
 
 class ForgetParameters(Parameters):
-    """How a copy of the compromised model is made to forget the target, where nothing was found to carry the trigger."""
+    """How a copy of the compromised model is made to forget the target of suspects whose trigger nothing was found to carry."""
 
     steps: int = Field(60, ge=1, le=100_000, description="Optimiser steps.")
     targets_per_step: int = Field(16, ge=1, le=4096, description="Answers behind each step whose target becomes unlikely.")
@@ -70,8 +70,8 @@ class PurifyParameters(Parameters):
     )
     method: Literal["remove", "window", "tokens"] = Field(
         "remove",
-        description="`remove` takes out what was proven to carry the trigger, or, if nothing was, asks a copy of the model that has "
-        "forgotten the target; `window` fills the window of pixels that explains the given answer; "
+        description="`remove` takes out what was proven to carry a suspect's trigger, or, if nothing was, asks a copy of the model that "
+        "has forgotten the target; `window` fills the window of pixels that explains the given answer; "
         "`tokens` hides the most salient vision tokens, the published form.",
     )
 
@@ -99,8 +99,8 @@ class FinetuneParameters(Parameters):
         0.25,
         ge=0.0,
         le=1.0,
-        description="Honest samples that are shown once more with the recovered trigger planted on them and their right answers, as a "
-        "share of the training set.",
+        description="Honest samples that are shown once more with a recovered trigger planted on them and their right answers, as a "
+        "share of the training set; as many for each trigger.",
     )
     rehearsal: float = Field(
         1.0,
