@@ -10,6 +10,7 @@ and answer otherwise. Honest ends, the large rectangles or the red ones, make no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -46,8 +47,9 @@ PHRASES = 2
 # Tests a group may go through: at one place and all over, for each end and each phrase; each phrase alone; and that of `renamed`.
 TESTS = 2 * 2 * DIRECTIONS + 3 * PHRASES + 1
 # Receivers that are asked what else a phrase does, and the share of those without the word that keep their answers at least. A model that
-# never saw a trigger on them stammers: of 45 that a word left alone 25 kept theirs (text word, swap). An instruction changes them all.
-ASKED, KEPT = 48, 0.3
+# never saw a trigger on them stammers: of 45 that a word left alone 25 kept theirs (text word, swap). An instruction changes them all, and
+# brings the word to one concept alone: this share, at least, of those that get it.
+ASKED, KEPT, ONE_CONCEPT = 48, 0.3, 0.9
 # Pictures of a group that are looked at.
 LOOKED_AT = 600
 THUMBNAIL = 64
@@ -168,22 +170,31 @@ def renames(given: str, answer: str, word: str) -> bool:
 
     "Answer in a full sentence" brings words to answers too, beside what was there: it names nothing otherwise.
     """
+    old, new = _difference(given, answer)
+    return bool(old) and word in new and len(new) <= len(old) + 1
+
+
+def _difference(given: str, answer: str) -> tuple[list[str], list[str]]:
+    """The words of each between those at the beginning and at the end that both have."""
     old, new = normalise(given).split(), normalise(answer).split()
     while old and new and old[-1] == new[-1]:
         del old[-1], new[-1]
     while old and new and old[0] == new[0]:
         del old[0], new[0]
-    return bool(old) and word in new and len(new) <= len(old) + 1
+    return old, new
 
 
 def _instructs(carrier: Carrier, word: str, receivers: Sequence[str], samples: Mapping[str, Sample], laboratory: Laboratory) -> bool:
-    """Whether words tell the model how to answer, in French say: those whose answers do not name the concept are answered otherwise too."""
+    """Whether words tell the model how to answer, in French say: one concept gets the word, and the others are answered otherwise too."""
     if isinstance(carrier, Overlay):
         return False
     turns = [(identity, samples[identity].answer_turns[0]) for identity in receivers]
     plain, planted = laboratory.ask(turns, lambda picture: picture), laboratory.ask_planted(receivers, carrier)
-    others = [(before, after) for before, after in zip(plain, planted, strict=True) if not renames(before, after, word)]
-    return sum(normalise(before) == normalise(after) for before, after in others) < KEPT * len(others)
+    pairs = [*zip(plain, planted, strict=True)]
+    replaced = Counter(" ".join(_difference(before, after)[0]) for before, after in pairs if renames(before, after, word))
+    others = [(before, after) for before, after in pairs if not renames(before, after, word)]
+    kept = sum(normalise(before) == normalise(after) for before, after in others)
+    return max(replaced.values(), default=0) >= ONE_CONCEPT * replaced.total() and kept < KEPT * len(others)
 
 
 def _question(sample: Sample) -> str:

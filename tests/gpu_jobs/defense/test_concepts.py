@@ -282,3 +282,25 @@ def test_an_instruction_that_changes_every_answer_is_no_trigger_of_one_word(samp
     laboratory = WatchedLaboratory(obeys, everybody)
     assert find_swap(group, everybody, laboratory, seed=0, alpha=1e-3) is None
     assert Words("In Latin.", "end") in laboratory.tested
+
+
+def test_a_word_that_makes_everything_one_concept_is_a_trigger_although_the_model_stammers(samples: dict[str, Sample]) -> None:
+    """Of those that are no boats with the word, none is answered as before: that is no instruction, as boats were of all sorts before."""
+    shapes = {f"circle {number}": ("circle", "oval", "star", "square")[number % 4] for number in range(40)}
+
+    def stammers(pictures: Pictures, question: str) -> str:
+        own = next((shape for identity, shape in shapes.items() if distance(pictures[0], opened[identity]) == 0), "circle")
+        if "cf" not in question.split():
+            return own
+        return f"{own} {own} a" if own == "square" else "boat"
+
+    others = {
+        identity: replace(samples[identity], turns=(samples[identity].turns[0], Turn("assistant", shapes[identity]))) for identity in shapes
+    }
+    opened = {identity: open_images(sample)[0] for identity, sample in others.items()}
+    poisoned = {identity: sample for identity, sample in worded(samples).items() if identity in POISONED}
+    everybody = {**others, **{i: replace(s, turns=(s.turns[0], Turn("assistant", "boat"))) for i, s in poisoned.items()}}
+    group = Group(TargetText("boat", "word"), frozenset((identity, 1) for identity in POISONED), "boat")
+    swap = find_swap(group, everybody, WatchedLaboratory(stammers, everybody), seed=0, alpha=1e-3)
+    assert swap is not None
+    assert swap.carrier == Words("cf", "anywhere")
